@@ -1,0 +1,109 @@
+/* Keys and values of the store as bytes: bounds-checked, versioned, documented byte by byte in schemas/FORMAT.md. */
+#ifndef GX_CODEC_H
+#define GX_CODEC_H
+
+#include "arena.h"
+#include "indexd/limits.h"
+#include "keys.h"
+
+#define GX_FORMAT_VERSION 1
+
+struct gx_attribute {
+    struct gx_slice key, value;
+};
+
+/* One enrolled photo without its embedding. Slices belong to whatever they were decoded from. */
+struct gx_record {
+    struct gx_slice record_id, subject_id, arrest_id;
+    int64_t captured_at_us, enrolled_at_us;
+    uint64_t epoch;
+    struct gx_attribute attributes[GX_ATTRIBUTES_MAX];
+    size_t n_attributes;
+};
+
+/* What the store knows of a gallery. */
+struct gx_gallery_meta {
+    uint32_t number; /* of the keys; never reused */
+    struct gx_uuid uuid;
+    char name[GX_NAME_MAX + 1];
+    char embedder_id[GX_EMBEDDER_MAX + 1];
+    char embedder_version[GX_EMBEDDER_MAX + 1];
+    char engine[GX_ENGINE_MAX + 1]; /* as asked for */
+    uint32_t dim;
+    float default_effort;
+    int64_t created_at_us;
+    uint8_t state; /* enum gx_gallery_state */
+};
+enum gx_gallery_state { GX_GALLERY_ACTIVE = 1, GX_GALLERY_DELETING = 2 };
+
+/* An expungement, as the ledger family keeps it. */
+enum gx_ticket_state {
+    GX_TICKET_ACCEPTED = 1,
+    GX_TICKET_ERASED = 2,
+    GX_TICKET_VERIFIED = 3,
+    GX_TICKET_FAILED = 4,
+};
+struct gx_ticket {
+    uint64_t number; /* from 1, never reused; text form "T-%08llu" */
+    enum gx_ticket_state state;
+    enum gx_id_kind kind;
+    uint32_t gallery_number;
+    struct gx_slice gallery, order_ref, problem;
+    uint64_t n_records, n_unmatched, epoch;
+    int64_t accepted_at_us, unindexed_at_us, erased_at_us, verified_at_us;
+    const uint64_t *rnos; /* [n_records], ascending */
+};
+
+/* The remembered outcome of a mutation with a request id. */
+struct gx_request_memory {
+    struct gx_digest content; /* of the request: the same id with other content is refused */
+    int64_t at_us;
+    uint64_t epoch, a, b; /* per mutation: Insert: enrolled, unchanged; Expunge: ticket, unused */
+};
+
+/* Keys. Numbers are big-endian so that byte order is number order. */
+#define GX_KEY_ROW_LEN  12 /* gallery u32, rno u64: families emb, rec */
+#define GX_KEY_ID_LEN   20 /* gallery u32, keyed hash: family by_record */
+#define GX_KEY_LIST_LEN 28 /* gallery u32, keyed hash, rno u64: families by_arrest, by_subject */
+void gx_codec_row_key(uint32_t gallery, uint64_t rno, uint8_t out[GX_KEY_ROW_LEN]);
+void gx_codec_id_key(uint32_t gallery, const struct gx_key *key, uint8_t out[GX_KEY_ID_LEN]);
+void gx_codec_list_key(uint32_t gallery, const struct gx_key *key, uint64_t rno, uint8_t out[GX_KEY_LIST_LEN]);
+uint32_t gx_codec_get_u32(const uint8_t *p);
+uint64_t gx_codec_get_u64(const uint8_t *p);
+void gx_codec_put_u32(uint8_t *p, uint32_t v);
+void gx_codec_put_u64(uint8_t *p, uint64_t v);
+
+/* emb value: format byte, 3 zero bytes, crc32c of the row, little-endian float32 row. */
+#define GX_EMB_HEADER_LEN 8
+size_t gx_codec_emb_len(size_t dim);
+void gx_codec_emb_encode(const float *row, size_t dim, uint8_t *out);
+/* Copies the row out. GX_E_CORRUPT: length, format byte or crc. */
+GX_MUST enum gx_status gx_codec_emb_decode(struct gx_slice value, size_t dim, float *out_row, struct gx_err *err);
+
+/* rec value. The decoded slices point into @value. */
+GX_MUST enum gx_status gx_codec_record_encode(const struct gx_record *record, struct gx_arena *arena,
+                                              struct gx_slice *out, struct gx_err *err);
+GX_MUST enum gx_status gx_codec_record_decode(struct gx_slice value, struct gx_record *out, struct gx_err *err);
+
+/* default family: gallery meta, request memory, counters; ledger family: tickets. */
+GX_MUST enum gx_status gx_codec_gallery_encode(const struct gx_gallery_meta *meta, struct gx_arena *arena,
+                                               struct gx_slice *out, struct gx_err *err);
+GX_MUST enum gx_status gx_codec_gallery_decode(struct gx_slice value, struct gx_gallery_meta *out, struct gx_err *err);
+GX_MUST enum gx_status gx_codec_ticket_encode(const struct gx_ticket *ticket, struct gx_arena *arena,
+                                              struct gx_slice *out, struct gx_err *err);
+/* rnos are copied into the arena; slices point into @value. */
+GX_MUST enum gx_status gx_codec_ticket_decode(struct gx_slice value, struct gx_arena *arena, struct gx_ticket *out,
+                                              struct gx_err *err);
+#define GX_REQUEST_MEMORY_LEN 72
+void gx_codec_request_encode(const struct gx_request_memory *memory, uint8_t out[GX_REQUEST_MEMORY_LEN]);
+GX_MUST enum gx_status gx_codec_request_decode(struct gx_slice value, struct gx_request_memory *out,
+                                               struct gx_err *err);
+
+/* Text rules, one place for wire, config and command line: GX_E_INVALID names the rule, never the text. */
+/* Well-formed UTF-8 without control characters (U+0000..1F, 7F..9F), min..max bytes. */
+GX_MUST enum gx_status gx_codec_check_text(struct gx_slice text, size_t min, size_t max, const char *what,
+                                           struct gx_err *err);
+/* A gallery name. */
+GX_MUST enum gx_status gx_codec_check_name(struct gx_slice name, struct gx_err *err);
+
+#endif

@@ -1,0 +1,72 @@
+/* The rows of a gallery in memory: float row, record, columns for filters, live bit. What a search touches.
+ *
+ * A slot is a row's place, 0, 1, 2, … in the order of rno; it is never moved and never reused while the gallery is
+ * open. One writer appends and publishes; any number of readers look at published slots without a lock. Wiping a slot
+ * needs all readers out: the gallery's lock is held for writing. Memory is anonymous, in chunks with huge pages,
+ * excluded from core dumps. */
+#ifndef GX_ROWS_H
+#define GX_ROWS_H
+
+#include "codec.h"
+#include "topk.h"
+
+struct gx_rows;
+
+/* Columns of one row beside its floats. */
+struct gx_row {
+    uint64_t rno;
+    int64_t captured_at_us;
+    struct gx_key subject;  /* keyed hash of the subject id; all zero = no subject */
+    struct gx_slice record; /* encoded record (codec.h) */
+};
+
+GX_MUST enum gx_status gx_rows_new(size_t dim, struct gx_rows **out, struct gx_err *err);
+void gx_rows_free(struct gx_rows *rows); /* wipes */
+
+/* Writer: copies @row[dim] and @columns into the next slot, unpublished. rno must be above the last. GX_E_NOMEM. */
+GX_MUST enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const struct gx_row *columns,
+                                      struct gx_err *err);
+/* Writer: readers see everything appended so far; or forget everything appended since the last publish. */
+void gx_rows_publish(struct gx_rows *rows);
+void gx_rows_retract(struct gx_rows *rows);
+
+size_t gx_rows_dim(const struct gx_rows *rows);
+uint32_t gx_rows_count(const struct gx_rows *rows); /* published slots, live and dead; acquire */
+uint64_t gx_rows_live(const struct gx_rows *rows);  /* live rows */
+uint64_t gx_rows_bytes(const struct gx_rows *rows); /* memory held */
+
+/* Published slot of @rno, or false. Binary search. */
+bool gx_rows_find(const struct gx_rows *rows, uint64_t rno, uint32_t *out_slot);
+/* First slot whose rno is >= @rno (= count when none). */
+uint32_t gx_rows_lower_bound(const struct gx_rows *rows, uint64_t rno);
+
+bool gx_rows_is_live(const struct gx_rows *rows, uint32_t slot);
+uint64_t gx_rows_rno(const struct gx_rows *rows, uint32_t slot);
+const float *gx_rows_floats(const struct gx_rows *rows, uint32_t slot);          /* [dim], 64-byte aligned, borrowed */
+void gx_rows_get(const struct gx_rows *rows, uint32_t slot, struct gx_row *out); /* record borrowed */
+
+/* Dead from now on: no later reader takes it. Any thread. Returns false when it was dead already. */
+bool gx_rows_hide(struct gx_rows *rows, uint32_t slot);
+/* Alive again: only for a removal that failed before anything durable was written. */
+void gx_rows_unhide(struct gx_rows *rows, uint32_t slot);
+/* Overwrites floats, record and columns (except rno) of a dead slot with zeros; gives whole dead chunks back.
+ * Caller holds all readers out. */
+void gx_rows_wipe(struct gx_rows *rows, uint32_t slot);
+
+/* Which rows a scan considers besides live ones; NULL = all. Called with a live slot. */
+typedef bool gx_rows_pass(void *arg, const struct gx_rows *rows, uint32_t slot);
+
+/* Exact scan of live slots [from, until): offers gx_simd_dot scores to the @n_probes heaps (several probes share one
+ * pass over memory). Ties are ordered by record id when the heaps were set up with gx_rows_tie and @rows as argument.
+ * @stop (may be NULL) is asked every few thousand rows; true ends the scan early with GX_E_CANCELLED.
+ * *out_scanned = rows scored. */
+typedef bool gx_rows_stop(void *arg);
+GX_MUST enum gx_status gx_rows_scan(const struct gx_rows *rows, uint32_t from, uint32_t until,
+                                    const float *const *probes, size_t n_probes, gx_rows_pass *pass, void *pass_arg,
+                                    gx_rows_stop *stop, void *stop_arg, struct gx_topk *tops, uint64_t *out_scanned,
+                                    struct gx_err *err);
+
+/* gx_topk_tie: by record id, then rno. @rows is a struct gx_rows *. */
+int gx_rows_tie(void *rows, uint32_t a, uint32_t b);
+
+#endif
