@@ -13,9 +13,10 @@ deps=$top/build/deps
 faiss_version=1.7.3
 
 run_packages="gcc g++ libc6-dev make cmake dpkg-dev ca-certificates
-    protobuf-compiler protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev
-    libgrpc-dev librocksdb-dev libopenblas-dev liblapack-dev libssl-dev libinih-dev libjansson-dev"
-test_packages="check libsubunit-dev clang libclang-rt-14-dev clang-format cppcheck
+    protobuf-compiler protobuf-c-compiler libprotobuf-c-dev
+    libgrpc-dev librocksdb-dev libopenblas-dev liblapack-dev libssl-dev libinih-dev libjansson-dev
+    check"
+test_packages="clang libclang-rt-14-dev clang-format cppcheck
     python3 python3-grpcio python3-protobuf python3-numpy curl openssl"
 
 case $set_name in
@@ -155,7 +156,7 @@ CONF
         die "the source package 'faiss' could not be fetched (log: build/deps/apt.log)"
     fi
     [ -d "$deps/src/faiss-$faiss_version" ] ||
-        die "the distribution's faiss is $(cd "$deps/src" && ls -d faiss-* | head -n 1), indexd wants $faiss_version (Debian 12)"
+        die "the distribution's faiss is of another version (build/deps/apt.log), indexd wants $faiss_version (Debian 12)"
 }
 
 # Only the two archives we link. NDEBUG, because without it FAISS prints every exception to stderr.
@@ -174,7 +175,7 @@ build_faiss() {
         cp "$src/c_api/$f" "$new/include/faiss/c_api/$f"
     done
     cp "$src/LICENSE" "$new/include/faiss/LICENSE"
-    rm -rf "$deps/lib" "$deps/include"
+    rm -rf "${deps:?}/lib" "${deps:?}/include"
     mv "$new/lib" "$new/include" "$deps/"
 }
 

@@ -9,7 +9,7 @@ struct gx_arena_block;
 /* Not thread-safe: one owner at a time. */
 struct gx_arena {
     struct gx_arena_block *blocks; /* newest first */
-    size_t used;                   /* bytes handed out since the last reset */
+    size_t used;                   /* bytes handed out since the last reset, each piece rounded up to 64 */
     size_t limit;                  /* bytes handed out at most; past it gx_arena_alloc gives NULL */
 };
 

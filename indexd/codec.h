@@ -68,10 +68,37 @@ struct gx_request_memory {
 void gx_codec_row_key(uint32_t gallery, uint64_t rno, uint8_t out[GX_KEY_ROW_LEN]);
 void gx_codec_id_key(uint32_t gallery, const struct gx_key *key, uint8_t out[GX_KEY_ID_LEN]);
 void gx_codec_list_key(uint32_t gallery, const struct gx_key *key, uint64_t rno, uint8_t out[GX_KEY_LIST_LEN]);
+/* Big-endian, for keys. */
 uint32_t gx_codec_get_u32(const uint8_t *p);
 uint64_t gx_codec_get_u64(const uint8_t *p);
 void gx_codec_put_u32(uint8_t *p, uint32_t v);
 void gx_codec_put_u64(uint8_t *p, uint64_t v);
+
+/* Keys of the default family. Fixed ones first; static storage. */
+struct gx_slice gx_codec_key_schema(void);     /* counter: GX_FORMAT_VERSION */
+struct gx_slice gx_codec_key_store_uuid(void); /* uuid */
+struct gx_slice gx_codec_key_next_rno(void);   /* counters: the number that the next one gets */
+struct gx_slice gx_codec_key_next_gallery(void);
+struct gx_slice gx_codec_key_next_ticket(void);
+struct gx_slice gx_codec_key_epoch(void); /* counter: of the last mutation */
+#define GX_KEY_GALLERY_LEN    5           /* 'g', gallery u32 */
+#define GX_KEY_GALLERY_PREFIX "g"
+void gx_codec_key_gallery(uint32_t number, uint8_t out[GX_KEY_GALLERY_LEN]);
+#define GX_KEY_REQUEST_LEN    17 /* 'r', keyed hash of the request id */
+#define GX_KEY_REQUEST_PREFIX "r"
+void gx_codec_key_request(const struct gx_key *key, uint8_t out[GX_KEY_REQUEST_LEN]);
+
+/* Key of the ledger family. */
+#define GX_KEY_TICKET_LEN 8 /* ticket number u64 */
+void gx_codec_key_ticket(uint64_t number, uint8_t out[GX_KEY_TICKET_LEN]);
+
+/* Values of the fixed keys. */
+#define GX_COUNTER_LEN    9  /* format byte, u64 */
+#define GX_UUID_VALUE_LEN 17 /* format byte, 16 bytes */
+void gx_codec_counter_encode(uint64_t counter, uint8_t out[GX_COUNTER_LEN]);
+GX_MUST enum gx_status gx_codec_counter_decode(struct gx_slice value, uint64_t *out, struct gx_err *err);
+void gx_codec_uuid_encode(const struct gx_uuid *uuid, uint8_t out[GX_UUID_VALUE_LEN]);
+GX_MUST enum gx_status gx_codec_uuid_decode(struct gx_slice value, struct gx_uuid *out, struct gx_err *err);
 
 /* emb value: format byte, 3 zero bytes, crc32c of the row, little-endian float32 row. */
 #define GX_EMB_HEADER_LEN 8
@@ -80,10 +107,14 @@ void gx_codec_emb_encode(const float *row, size_t dim, uint8_t *out);
 /* Copies the row out. GX_E_CORRUPT: length, format byte or crc. */
 GX_MUST enum gx_status gx_codec_emb_decode(struct gx_slice value, size_t dim, float *out_row, struct gx_err *err);
 
-/* rec value. The decoded slices point into @value. */
+/* rec value. The decoded slices point into @value; attributes come back sorted by key. encode gives GX_E_INVALID for a
+ * length out of limits.h or a key that stands twice, decode GX_E_CORRUPT for anything encode does not write. */
 GX_MUST enum gx_status gx_codec_record_encode(const struct gx_record *record, struct gx_arena *arena,
                                               struct gx_slice *out, struct gx_err *err);
 GX_MUST enum gx_status gx_codec_record_decode(struct gx_slice value, struct gx_record *out, struct gx_err *err);
+/* The part of an encoded record that its sender decides (all but enrolled_at_us and epoch): equal bytes, same content,
+ * whatever the order in which the attributes came. Empty when @value is too short to be a record. */
+struct gx_slice gx_codec_record_content(struct gx_slice value);
 
 /* default family: gallery meta, request memory, counters; ledger family: tickets. */
 GX_MUST enum gx_status gx_codec_gallery_encode(const struct gx_gallery_meta *meta, struct gx_arena *arena,
@@ -91,7 +122,7 @@ GX_MUST enum gx_status gx_codec_gallery_encode(const struct gx_gallery_meta *met
 GX_MUST enum gx_status gx_codec_gallery_decode(struct gx_slice value, struct gx_gallery_meta *out, struct gx_err *err);
 GX_MUST enum gx_status gx_codec_ticket_encode(const struct gx_ticket *ticket, struct gx_arena *arena,
                                               struct gx_slice *out, struct gx_err *err);
-/* rnos are copied into the arena; slices point into @value. */
+/* rnos are copied into the arena (@arena NULL: they are checked, and left NULL); slices point into @value. */
 GX_MUST enum gx_status gx_codec_ticket_decode(struct gx_slice value, struct gx_arena *arena, struct gx_ticket *out,
                                               struct gx_err *err);
 #define GX_REQUEST_MEMORY_LEN 72

@@ -24,6 +24,7 @@ struct gx_engine_spec {
     uint32_t hnsw_m;              /* HNSW: links; 0 = not HNSW */
     uint64_t train_min;           /* rows needed to build at all; below it the gallery is scanned exactly */
     uint64_t train_max;           /* rows of the training sample at most; 0 = needs no training */
+    size_t overfetch;             /* candidates that are worth rescoring, per one that is wanted */
 };
 
 /* Reads an engine text for a gallery of @dim. "auto" gives what suits @n_rows. GX_E_INVALID lists the supported forms

@@ -12,7 +12,7 @@ GX_MUST enum gx_status gx_file_read(const char *path, size_t max, struct gx_aren
                                     struct gx_err *err);
 
 /* Writes @bytes to a new file of mode @mode: temporary name beside it, fsync, rename, fsync of the directory.
- * With @replace false an existing file is GX_E_EXISTS. Durable on return. */
+ * With @replace false an existing file is GX_E_EXISTS. Durable on return. A crash may leave "@path.tmp". */
 GX_MUST enum gx_status gx_file_write(const char *path, struct gx_slice bytes, unsigned mode, bool replace,
                                      struct gx_err *err);
 
@@ -27,5 +27,8 @@ GX_MUST enum gx_status gx_file_remove(const char *path, struct gx_err *err);
 
 /* Creates a directory of mode 0700; one that exists and is empty is fine, another is GX_E_EXISTS. */
 GX_MUST enum gx_status gx_file_make_dir(const char *path, struct gx_err *err);
+
+/* Removes a directory and all that is in it; links are not followed. GX_E_IO. */
+GX_MUST enum gx_status gx_file_remove_tree(const char *path, struct gx_err *err);
 
 #endif

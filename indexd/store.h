@@ -26,11 +26,12 @@ struct gx_store_options {
     size_t rate_limit_bytes; /* per second of flush and compaction; 0 = none */
 };
 
-/* Creates a new database in @dir, which must not hold one. Blocks; durable on return. */
+/* Creates a new database in @dir, which must be empty or missing (GX_E_EXISTS). Blocks; durable on return. */
 GX_MUST enum gx_status gx_store_create(const char *dir, struct gx_err *err);
 
 /* Opens the database in @dir. GX_E_NOT_FOUND: none there ("run 'indexd init'"); GX_E_IN_USE: another process has it;
- * GX_E_CORRUPT: damaged, with the file's name and RocksDB's text; GX_E_IO. Never creates, never repairs. */
+ * GX_E_CORRUPT: damaged, with the file's name and RocksDB's text; GX_E_FORMAT: its families are not ours; GX_E_FULL;
+ * GX_E_IO. Never creates, never repairs. Holds some 130 file descriptors per GB of rows: raise RLIMIT_NOFILE. */
 GX_MUST enum gx_status gx_store_open(const char *dir, const struct gx_store_options *options, struct gx_store **out,
                                      struct gx_err *err);
 
@@ -63,7 +64,8 @@ void gx_store_batch_delete(struct gx_store_batch *batch, enum gx_family family, 
 /* gx_store_get that sees the batch first. */
 GX_MUST enum gx_status gx_store_batch_get(struct gx_store_batch *batch, enum gx_family family, struct gx_slice key,
                                           struct gx_arena *arena, struct gx_slice *out_value, struct gx_err *err);
-/* Remembers the present contents; rollback returns to the last mark and forgets it; release only forgets it. */
+/* Remembers the present contents; rollback returns to the last mark and forgets it; release only forgets it. Marks may
+ * stand inside marks, 16 deep. A rollback costs as much as the batch is long. */
 void gx_store_batch_mark(struct gx_store_batch *batch);
 void gx_store_batch_rollback(struct gx_store_batch *batch);
 void gx_store_batch_release(struct gx_store_batch *batch);
@@ -80,8 +82,8 @@ GX_MUST enum gx_status gx_store_flush(struct gx_store *store, struct gx_err *err
 GX_MUST enum gx_status gx_store_delete_range(struct gx_store *store, enum gx_family family, struct gx_slice from,
                                              struct gx_slice until, struct gx_err *err);
 
-/* For tests: called before each write to the database with its ordinal number (from 1); a result other than GX_OK
- * makes that write fail with it, untried. NULL = none. */
+/* For tests: called before each write to the database (commit, flush, delete_range) with its ordinal number (from 1);
+ * a result other than GX_OK makes that write fail with it, untried. NULL = none. Set while nothing writes. */
 typedef enum gx_status gx_store_fault(void *arg, uint64_t ordinal);
 void gx_store_set_fault(struct gx_store *store, gx_store_fault *fault, void *arg);
 

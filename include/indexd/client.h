@@ -1,6 +1,16 @@
 /* libindexd: the C client of indexd. Synchronous, thread-safe; no third-party type in its interface.
  *
- * Every call returns a status; on failure the client's own text is in gx_client_error() of the thread that called. */
+ * Conventions. Every call that can fail returns a status; the text of a thread's last failure is gx_client_error().
+ * Out-parameters come last and are set to NULL or zeroes on entry. Text is NUL-terminated UTF-8 without control
+ * characters; limits are in limits.h. Times are microseconds since 1970-01-01T00:00:00Z, durations microseconds.
+ *
+ * Statuses that any call to the server can give, so they are not repeated below: GX_E_UNAVAILABLE (not reachable,
+ * stopping, or the gallery is still loading), GX_E_DEADLINE, GX_E_BUSY (at its limit), GX_E_DENIED, GX_E_UNIMPLEMENTED
+ * (an older server), GX_E_NOMEM, GX_E_INTERNAL. Calls that may be repeated safely are repeated by the library on
+ * GX_E_BUSY and GX_E_UNAVAILABLE, with growing pauses, within the deadline (gx_client_options.retries).
+ *
+ * Threads: a gx_client may be used by any number of threads at once; a gx_client_stream by one at a time.
+ * fork: open the client in the child, not before. */
 #ifndef INDEXD_CLIENT_H
 #define INDEXD_CLIENT_H
 
@@ -17,46 +27,158 @@ extern "C" {
 
 #define GX_API __attribute__((visibility("default")))
 
+#define GX_CLIENT_SERVER       "127.0.0.1:7600"      /* where a server listens unless told otherwise */
+#define GX_CLIENT_DEADLINE_US  INT64_C(30000000)     /* of a call */
+#define GX_CLIENT_DEADLINE_MAX INT64_C(604800000000) /* a week */
+#define GX_CLIENT_RETRIES      4
+
 typedef struct gx_client gx_client;
+
+/* ---------------------------------------------------------------- connection */
 
 /** How to reach a server. Copied by gx_client_open; zeroed fields have the defaults given. */
 struct gx_client_options {
-    const char *server;  /**< "HOST:PORT" or "unix:/path"; NULL = "127.0.0.1:7600" */
-    int64_t deadline_us; /**< per call; 0 = 30 s, -1 = none */
-    unsigned retries;    /**< further tries of idempotent calls that came back BUSY or UNAVAILABLE; at most 10 */
+    const char *server;  /**< "HOST:PORT", "[IPV6]:PORT" or "unix:/path"; NULL = GX_CLIENT_SERVER */
+    int64_t deadline_us; /**< of each call, retries included: 1..GX_CLIENT_DEADLINE_MAX; 0 = GX_CLIENT_DEADLINE_US */
+    int retries;         /**< further tries of a repeatable call: 1..10; 0 = GX_CLIENT_RETRIES, -1 = none */
 };
 
 /**
- * Prepares a connection; the first call makes it. Blocks not at all.
+ * Prepares a connection; the first call makes it. Does not block.
  * @param options  borrowed for the call; NULL = all defaults.
  * @param out      the caller's, freed by gx_client_close.
  * @return GX_OK; GX_E_INVALID (an option out of range); GX_E_NOMEM.
  */
 GX_API enum gx_status gx_client_open(const struct gx_client_options *options, gx_client **out);
 
-/** Closes it; no call may be under way. NULL is fine. */
+/** Closes it; no call and no stream may be under way. NULL is fine. */
 GX_API void gx_client_close(gx_client *client);
 
-/** The text of the calling thread's last failure: one line, what to do; valid until its next call; never NULL. */
+/** The text of the calling thread's last failure: one line, says what to do; valid until the thread's next call of this
+ *  library; "" when that succeeded; never NULL. Holds no embedding. */
 GX_API const char *gx_client_error(void);
 
-/** A record to enrol. Text is NUL-terminated UTF-8; NULL = empty. Borrowed for the call. */
-struct gx_client_record {
-    const char *record_id;               /**< 1..GX_ID_MAX bytes */
-    const char *subject_id;              /**< may be empty */
-    const char *arrest_id;               /**< may be empty */
-    int64_t captured_at_us;              /**< since 1970 UTC; 0 = unknown */
-    const char *const *attribute_keys;   /**< [n_attributes] */
-    const char *const *attribute_values; /**< [n_attributes] */
-    size_t n_attributes;                 /**< 0..GX_ATTRIBUTES_MAX */
+/** The library's version, for example "0.1.0"; static storage. */
+GX_API const char *gx_client_version(void);
+
+/** 0 unknown service, 1 serving, 2 not serving. @p service NULL = the whole server; "gallery/NAME" = one gallery. */
+GX_API enum gx_status gx_client_health(gx_client *client, const char *service, int *out_state);
+
+/* ---------------------------------------------------------------- galleries */
+
+/** A gallery. Text owned by the struct. */
+struct gx_client_gallery {
+    char name[GX_NAME_MAX + 1], embedder_id[GX_EMBEDDER_MAX + 1], embedder_version[GX_EMBEDDER_MAX + 1];
+    char engine[GX_ENGINE_MAX + 1]; /**< as asked for */
+    uint32_t dim;
+    uint64_t records;
+    int64_t created_at_us;
+    float default_effort;
 };
+
+/**
+ * Creates a gallery. Repeatable: the same properties again are GX_OK and change nothing.
+ * @param dim              GX_DIM_MIN..GX_DIM_MAX.
+ * @param embedder_id      the network whose embeddings it holds, for example "edgeface-xs"; required.
+ * @param embedder_version NULL = "".
+ * @param engine           NULL = "auto"; else "flat", "scan", "hnsw" or "faiss:<factory>".
+ * @param default_effort   0..1 for searches that ask for none; 0 = 0.5.
+ * @param out              may be NULL.
+ * @return GX_OK; GX_E_INVALID; GX_E_EXISTS (the name is taken by a gallery of other properties); GX_E_FULL.
+ */
+GX_API enum gx_status gx_client_gallery_create(gx_client *client, const char *name, uint32_t dim,
+                                               const char *embedder_id, const char *embedder_version,
+                                               const char *engine, float default_effort, struct gx_client_gallery *out);
+
+/** @return GX_OK; GX_E_NOT_FOUND. */
+GX_API enum gx_status gx_client_gallery_get(gx_client *client, const char *name, struct gx_client_gallery *out);
+
+/** All galleries by name. @param out_list  malloc'ed [*out_n], the caller's to free(); NULL where there are none. */
+GX_API enum gx_status gx_client_gallery_list(gx_client *client, struct gx_client_gallery **out_list, size_t *out_n);
+
+/**
+ * Removes a gallery and all its records. Not repeated by the library.
+ * @param expected_count  -1 = not given; else the number of records it must hold.
+ * @param out_records     how many went; may be NULL.
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_COUNT (it holds another number: nothing was removed).
+ */
+GX_API enum gx_status gx_client_gallery_delete(gx_client *client, const char *name, int64_t expected_count,
+                                               uint64_t *out_records);
+
+/** The build of an index, as it stands. */
+struct gx_client_build {
+    bool running;
+    char engine[GX_ENGINE_MAX + 1]; /**< being built */
+    char stage[33];                 /**< "training", "adding", "saving" */
+    uint64_t rows_done, rows_total;
+    char problem[257]; /**< of the last build; "" = none */
+};
+
+/** A gallery's inner state. */
+struct gx_client_gallery_stats {
+    char name[GX_NAME_MAX + 1];
+    char engine[GX_ENGINE_MAX + 1]; /**< in use now */
+    uint64_t records;               /**< live */
+    uint64_t indexed;               /**< live records that the engine has taken up */
+    uint64_t tail;                  /**< live records that are scanned exactly beside it */
+    uint64_t dead;                  /**< removed records that the engine still holds (never returned) */
+    uint64_t epoch;
+    uint64_t row_bytes, index_bytes; /**< memory */
+    struct gx_client_build build;
+    bool loaded;
+};
+
+/** @return GX_OK; GX_E_NOT_FOUND. */
+GX_API enum gx_status gx_client_gallery_stats(gx_client *client, const char *name, struct gx_client_gallery_stats *out);
+
+/**
+ * Has an index built aside and swapped in; searches go on meanwhile. Returns when the work is queued: it is done when
+ * gx_client_gallery_stats says build.running = false, and went wrong when build.problem is not empty then.
+ * @param engine      NULL = the gallery's own, built anew.
+ * @param out_engine  [GX_ENGINE_MAX + 1], the engine being built; may be NULL.
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_INVALID (no such engine); GX_E_STATE (a build is under way).
+ */
+GX_API enum gx_status gx_client_gallery_build(gx_client *client, const char *name, const char *engine,
+                                              char *out_engine);
+
+/** How hard an approximate engine tries; zeroed = the gallery's default effort. */
+struct gx_client_tuning {
+    bool has_effort;
+    float effort;        /**< 0..1 on the engine's own scale, 1 = the most it can do */
+    uint32_t nprobe;     /**< IVF engines: lists looked at; 0 = not given */
+    uint32_t ef_search;  /**< HNSW engines: width of the beam; 0 = not given */
+    uint32_t candidates; /**< rows rescored exactly; 0 = the engine's default */
+};                       /* at most one of effort, nprobe, ef_search */
+
+/** Recall of an engine against exact search. */
+struct gx_client_recall {
+    uint32_t probes; /**< as drawn */
+    double recall_at_1, recall_at_10, recall_at_50;
+    double mean_us, exact_mean_us; /**< of a search by the engine, and of an exact one */
+    char engine[GX_ENGINE_MAX + 1];
+    float effort;
+};
+
+/**
+ * Measures the engine as it stands on probes drawn from the gallery itself, each without its own record. May take
+ * minutes on large galleries: have the deadline accordingly. Not repeated by the library.
+ * @param probes  1..1000; 0 = 100.
+ * @param tuning  NULL = the gallery's default effort.
+ * @param seed    of the sample; 0 = 1.
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_INVALID; GX_E_STATE (too few records).
+ */
+GX_API enum gx_status gx_client_gallery_measure(gx_client *client, const char *name, uint32_t probes,
+                                                const struct gx_client_tuning *tuning, uint64_t seed,
+                                                struct gx_client_recall *out);
+
+/* ---------------------------------------------------------------- search */
 
 /** One candidate of a search. */
 struct gx_client_candidate {
-    uint32_t rank;
-    float cosine; /**< exact, -1..1 */
-    int64_t captured_at_us;
-    const char *record_id, *subject_id, *arrest_id; /**< owned by the result */
+    uint32_t rank;                                  /**< 1 = the highest cosine; equal ones in the order of record_id */
+    float cosine;                                   /**< exact, -1..1 */
+    int64_t captured_at_us;                         /**< 0 = unknown */
+    const char *record_id, *subject_id, *arrest_id; /**< owned by the result; "" = none */
 };
 
 /** How a search was carried out. */
@@ -65,137 +187,238 @@ struct gx_client_stats {
     float effort;
     uint64_t scanned, epoch;
     uint32_t rescored;
-    bool exhaustive;
+    bool exhaustive; /**< no enrolled record that passes the filter can be missing */
 };
 
-/** The answer to one or several probes; freed by gx_client_result_free. */
+/** The answer to one probe. */
 struct gx_client_answer {
-    struct gx_client_candidate *candidates;
-    size_t n_candidates;
+    struct gx_client_candidate *candidates; /**< [n_candidates], best first */
+    size_t n_candidates;                    /**< 0..k; fewer than k is not an error */
     struct gx_client_stats stats;
 };
+
+/** The answers to one or several probes; freed by gx_client_result_free. */
 struct gx_client_result {
     struct gx_client_answer *answers; /**< [n_answers], in the order of the probes */
     size_t n_answers;
-    const char *notice; /**< lead-only notice */
+    const char *notice; /**< lead-only notice, for display beside the candidates */
 };
+
+/** NULL is fine. */
 GX_API void gx_client_result_free(struct gx_client_result *result);
 
-/** Options of a search; zeroed = the 50 best of the gallery's default effort. */
+/** Options of a search; zeroed = the 50 best of the gallery's default effort. Borrowed for the call. */
 struct gx_client_search {
     uint32_t k; /**< 1..GX_K_MAX; 0 = 50 */
     bool has_min_cosine;
-    float min_cosine;
-    bool exact, group_by_subject;
-    bool has_effort;
-    float effort;                           /**< 0..1 */
-    uint32_t nprobe, ef_search, candidates; /**< 0 = not given; at most one of effort, nprobe, ef_search */
-    int64_t captured_from_us, captured_until_us;
-    const char *const *subject_ids;
-    size_t n_subject_ids;
-    const char *const *attribute_keys, *const *attribute_values;
+    float min_cosine;               /**< -1..1: candidates below are left out */
+    bool exact;                     /**< the provably best k, whatever the engine */
+    bool group_by_subject;          /**< the best photo of each of the best k subjects */
+    struct gx_client_tuning tuning; /**< not together with exact */
+    /* Filter: a record must fulfil all that is given. */
+    int64_t captured_from_us, captured_until_us;                 /**< inclusive, exclusive; 0 = no bound */
+    const char *const *subject_ids;                              /**< [n_subject_ids]: its subject is one of these */
+    size_t n_subject_ids;                                        /**< 0 = any subject */
+    const char *const *attribute_keys, *const *attribute_values; /**< [n_attributes]: it has each of these */
     size_t n_attributes;
-    uint64_t read_after_epoch;
+    uint64_t read_after_epoch; /**< the search must see this epoch (of an enrolment or expungement); 0 = any */
 };
 
 /**
  * Finds the enrolled photos whose embeddings are closest to each probe.
+ * @param embedder_id, embedder_version  what made the probes: the gallery's own, or GX_E_EMBEDDER. Version NULL = "".
  * @param probes   [n_probes][dim] float32, finite, not all zero; normalised by the server; borrowed.
  * @param n_probes 1..GX_BATCH_PROBES_MAX, n_probes x k at most GX_BATCH_RESULTS_MAX.
  * @param search   NULL = defaults.
  * @param out      the caller's, freed by gx_client_result_free.
- * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (gallery); GX_E_EMBEDDER; GX_E_BUSY; GX_E_UNAVAILABLE; GX_E_DEADLINE.
- * Blocks up to the deadline. Idempotent, so it is retried. Candidates are leads, not identifications.
+ * @return GX_OK; GX_E_INVALID (a range, or another dimension than the gallery's); GX_E_NOT_FOUND (no such gallery);
+ *         GX_E_EMBEDDER.
+ * Blocks up to the deadline. Repeatable. Cosines are exact; which photos are considered is approximate unless
+ * stats.exhaustive says otherwise. Candidates are leads for a trained human examiner, not identifications.
  */
 GX_API enum gx_status gx_client_search(gx_client *client, const char *gallery, const char *embedder_id,
                                        const char *embedder_version, const float *probes, size_t n_probes, size_t dim,
                                        const struct gx_client_search *search, struct gx_client_result **out);
 
+/* ---------------------------------------------------------------- records */
+
+/** A record to enrol. NULL text = empty. Borrowed for the call. */
+struct gx_client_record {
+    const char *record_id;               /**< 1..GX_ID_MAX bytes, unique within the gallery */
+    const char *subject_id;              /**< the person; may be empty */
+    const char *arrest_id;               /**< may be empty */
+    int64_t captured_at_us;              /**< 0 = unknown */
+    const char *const *attribute_keys;   /**< [n_attributes] */
+    const char *const *attribute_values; /**< [n_attributes] */
+    size_t n_attributes;                 /**< 0..GX_ATTRIBUTES_MAX */
+};
+
 /** Outcome of an enrolment. */
 struct gx_client_enrolled {
-    uint64_t epoch;
-    uint64_t enrolled, unchanged;
+    uint64_t epoch;     /**< the records are visible from here on */
+    uint64_t enrolled;  /**< were new */
+    uint64_t unchanged; /**< were there already with the same content */
 };
 
 /**
- * Enrols 1..GX_INSERT_MAX records, all or none; durable and visible on return.
- * @param rows       [n][dim] float32; borrowed.
- * @param request_id NULL = one is made, so that retries are idempotent.
- * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND; GX_E_EXISTS; GX_E_EMBEDDER; GX_E_EXPUNGED; GX_E_BUSY; GX_E_FULL; …
+ * Enrols 1..GX_INSERT_MAX records, all or none; durable and visible on return. Repeatable.
+ * @param rows       [n][dim] float32, finite, not all zero; borrowed. n x dim x 4 bytes and the records' text must fit
+ *                   into GX_MESSAGE_MAX.
+ * @param request_id unique to this request; the same again gives the same outcome. NULL = one is made for the retries.
+ * @param out        may be NULL.
+ * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (gallery); GX_E_EXISTS (a record is enrolled with other content);
+ *         GX_E_EMBEDDER; GX_E_EXPUNGED (a record, its arrest or subject was removed by order); GX_E_FULL;
+ *         GX_E_TOO_LARGE.
  */
 GX_API enum gx_status gx_client_insert(gx_client *client, const char *gallery, const char *embedder_id,
                                        const char *embedder_version, const struct gx_client_record *records,
                                        const float *rows, size_t n, size_t dim, const char *request_id,
                                        struct gx_client_enrolled *out);
 
-/** A stream of enrolments; one thread at a time. */
+/** Enrolment of many records over one connection; one thread at a time.
+ *
+ *  Holds what is not yet acknowledged (at most GX_STREAM_WINDOW_MAX messages and 64 MiB, or one message). When the
+ *  connection breaks, or the server is at its limit, the stream is opened again and goes on after the last acknowledged
+ *  message, until nothing has been acknowledged for the client's deadline (retries = -1: not at all). */
 typedef struct gx_client_stream gx_client_stream;
 
-/** Opens it; up to GX_STREAM_WINDOW_MAX sends may be unacknowledged, then send waits for acknowledgements. */
+/** Opens a stream. Does not block: what is wrong shows at the first sends. @return GX_OK; GX_E_INVALID; GX_E_NOMEM. */
 GX_API enum gx_status gx_client_stream_open(gx_client *client, const char *gallery, const char *embedder_id,
                                             const char *embedder_version, gx_client_stream **out);
-/** Sends 1..GX_INSERT_MAX records as one atomic message. A failure ends the stream (gx_client_stream_close frees it).
+
+/**
+ * Sends 1..GX_INSERT_MAX records as one message, enrolled all or none, in the order of the sends. Blocks while the
+ * window is full, at most the client's deadline without any acknowledgement.
+ * @return as gx_client_insert, for this message or one before it: the first that gx_client_stream_acknowledged does not
+ *         count. The stream is over then; gx_client_stream_close frees it.
  */
 GX_API enum gx_status gx_client_stream_send(gx_client_stream *stream, const struct gx_client_record *records,
                                             const float *rows, size_t n, size_t dim);
-/** What has been acknowledged so far (durable); does not wait. */
+
+/** What has been acknowledged so far, that is, is durable; does not block. Either out-parameter may be NULL. */
 GX_API void gx_client_stream_acknowledged(gx_client_stream *stream, uint64_t *out_messages,
                                           struct gx_client_enrolled *out);
-/** Half-closes, waits for the last acknowledgement, frees. @out may be NULL. */
+
+/**
+ * Waits until everything is acknowledged, then frees the stream, also on failure. NULL is fine.
+ * @param out  what was acknowledged, also on failure; may be NULL.
+ * @return GX_OK: all messages are durable; otherwise the failure that ended the stream.
+ */
 GX_API enum gx_status gx_client_stream_close(gx_client_stream *stream, struct gx_client_enrolled *out);
 
-/** A gallery. Text owned by the struct. */
-struct gx_client_gallery {
-    char name[GX_NAME_MAX + 1], embedder_id[GX_EMBEDDER_MAX + 1], embedder_version[GX_EMBEDDER_MAX + 1];
-    char engine[GX_ENGINE_MAX + 1];
-    uint32_t dim;
-    uint64_t records;
-    int64_t created_at_us;
-    float default_effort;
+/** Frees the stream at once; what was not acknowledged may be enrolled or not. NULL is fine. */
+GX_API void gx_client_stream_abandon(gx_client_stream *stream);
+
+/** A record as it is enrolled. Text owned by the list it is in. */
+struct gx_client_stored {
+    struct gx_client_record record; /**< text never NULL */
+    int64_t enrolled_at_us;
+    uint64_t epoch;         /**< of its enrolment */
+    const float *embedding; /**< [dim], normalised; NULL unless asked for */
+    size_t dim;
 };
 
-GX_API enum gx_status gx_client_gallery_create(gx_client *client, const char *name, uint32_t dim,
-                                               const char *embedder_id, const char *embedder_version,
-                                               const char *engine, struct gx_client_gallery *out);
-GX_API enum gx_status gx_client_gallery_get(gx_client *client, const char *name, struct gx_client_gallery *out);
-/** @param out_list  malloc'ed [*out_n], the caller's to free(). */
-GX_API enum gx_status gx_client_gallery_list(gx_client *client, struct gx_client_gallery **out_list, size_t *out_n);
-/** @param expected_count  -1 = not given; else the number of records it must hold (GX_E_COUNT). */
-GX_API enum gx_status gx_client_gallery_delete(gx_client *client, const char *name, int64_t expected_count,
-                                               uint64_t *out_records);
+/** Records; freed by gx_client_records_free. */
+struct gx_client_records {
+    struct gx_client_stored *records; /**< [n_records] */
+    size_t n_records;
+    const char *next_page_token; /**< "" = that was the last page */
+};
+
+/** NULL is fine. */
+GX_API void gx_client_records_free(struct gx_client_records *records);
+
+/**
+ * Records by id; unknown ids are left out.
+ * @param ids  [n_ids], 1..1000.
+ * @return GX_OK; GX_E_NOT_FOUND (no such gallery); GX_E_INVALID.
+ */
+GX_API enum gx_status gx_client_record_get(gx_client *client, const char *gallery, const char *const *ids, size_t n_ids,
+                                           bool with_embedding, struct gx_client_records **out);
+
+/**
+ * The records of a gallery in the order of enrolment, a page at a time.
+ * @param arrest_id, subject_id  only records of this arrest, or of this subject; NULL = all; not both.
+ * @param page_size   1..GX_PAGE_MAX; 0 = 100.
+ * @param page_token  next_page_token of the page before; NULL = from the start.
+ * @return GX_OK; GX_E_NOT_FOUND (no such gallery); GX_E_INVALID.
+ */
+GX_API enum gx_status gx_client_record_list(gx_client *client, const char *gallery, const char *arrest_id,
+                                            const char *subject_id, uint32_t page_size, const char *page_token,
+                                            struct gx_client_records **out);
+
+/* ---------------------------------------------------------------- expungement */
 
 enum gx_client_id_kind { GX_CLIENT_RECORD = 1, GX_CLIENT_ARREST = 2, GX_CLIENT_SUBJECT = 3 };
+
 enum gx_client_ticket_state {
-    GX_CLIENT_TICKET_ACCEPTED = 1,
-    GX_CLIENT_TICKET_ERASED = 2,
-    GX_CLIENT_TICKET_VERIFIED = 3,
-    GX_CLIENT_TICKET_FAILED = 4
+    GX_CLIENT_TICKET_ACCEPTED = 1, /**< durable and out of every search */
+    GX_CLIENT_TICKET_ERASED = 2,   /**< no byte left in any file of the data directory, nor in memory */
+    GX_CLIENT_TICKET_VERIFIED = 3, /**< the erasure was checked and certified */
+    GX_CLIENT_TICKET_FAILED = 4    /**< an alarm: see problem */
 };
 
-/** A removal by order, and what has been reached. Times in microseconds since 1970 UTC, 0 = not yet. */
+/** A removal by order, and what has been reached. Text owned by the struct; times are 0 where not yet. */
 struct gx_client_ticket {
-    char ticket_id[25], gallery[GX_NAME_MAX + 1], order_ref[GX_ORDER_REF_MAX + 1], problem[257];
+    char ticket_id[33], gallery[GX_NAME_MAX + 1], order_ref[GX_ORDER_REF_MAX + 1], problem[257];
     enum gx_client_ticket_state state;
     enum gx_client_id_kind kind;
-    uint64_t records, unmatched_ids, epoch;
+    uint64_t records;       /**< removed by this ticket */
+    uint64_t unmatched_ids; /**< ids that matched no record; they can't be enrolled later either */
+    uint64_t epoch;         /**< searches from this epoch on do not see the records */
     int64_t accepted_at_us, unindexed_at_us, erased_at_us, verified_at_us;
 };
 
 /**
- * Removes records by order. Durable and out of every search on return; see gx_client_ticket for what else was reached.
- * @param ids            [n_ids] of @p kind, distinct; 1..GX_EXPUNGE_IDS_MAX.
- * @param expected_count -1 = not given; otherwise another number of matching records is GX_E_COUNT and changes nothing.
- * @param validate_only  count only; *out has no ticket_id then, records and unmatched_ids are set.
- * @param request_id     NULL = one is made, so that retries are idempotent.
+ * Removes records by order. Durable and out of every search on return, through any crash; what else has been reached
+ * says out->state. Repeatable.
+ * @param kind           what the ids are.
+ * @param ids            [n_ids], distinct; 1..GX_EXPUNGE_IDS_MAX.
+ * @param order_ref      the order under which this happens, 1..GX_ORDER_REF_MAX bytes; no personal data.
+ * @param expected_count -1 = not given; else the number of records that must go.
+ * @param validate_only  count only, change nothing: *out has records, unmatched_ids and epoch, but no ticket_id.
+ * @param request_id     NULL = one is made for the retries.
+ * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (no such gallery); GX_E_COUNT (another number would go: nothing went);
+ *         GX_E_FULL.
  */
 GX_API enum gx_status gx_client_expunge(gx_client *client, const char *gallery, enum gx_client_id_kind kind,
                                         const char *const *ids, size_t n_ids, const char *order_ref,
                                         int64_t expected_count, bool validate_only, const char *request_id,
                                         struct gx_client_ticket *out);
+
+/** @return GX_OK; GX_E_NOT_FOUND. */
 GX_API enum gx_status gx_client_ticket_get(gx_client *client, const char *ticket_id, struct gx_client_ticket *out);
 
-/** 0 unknown service, 1 serving, 2 not serving. @p service NULL = the whole server; "gallery/NAME". */
-GX_API enum gx_status gx_client_health(gx_client *client, const char *service, int *out_state);
+/** Tickets; freed by gx_client_tickets_free. */
+struct gx_client_tickets {
+    struct gx_client_ticket *tickets; /**< [n_tickets] */
+    size_t n_tickets;
+    const char *next_page_token; /**< "" = that was the last page */
+};
+
+/** NULL is fine. */
+GX_API void gx_client_tickets_free(struct gx_client_tickets *tickets);
+
+/**
+ * Tickets, newest first, a page at a time.
+ * @param gallery     NULL = of all galleries.
+ * @param page_size   1..GX_PAGE_MAX; 0 = 100.
+ * @param page_token  next_page_token of the page before; NULL = from the start.
+ */
+GX_API enum gx_status gx_client_ticket_list(gx_client *client, const char *gallery, uint32_t page_size,
+                                            const char *page_token, struct gx_client_tickets **out);
+
+/** Told of a ticket; false = enough. @p ticket is borrowed for the call, which must not close the client. */
+typedef bool gx_client_on_ticket(void *user, const struct gx_client_ticket *ticket);
+
+/**
+ * Calls @p on_ticket with the ticket as it is now and at each change of its state, on this thread, until the last state
+ * that the server can reach, or until it returns false. A broken connection is made again.
+ * @param wait_us  how long to wait in all: 1..GX_CLIENT_DEADLINE_MAX; 0 = the client's deadline.
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_DEADLINE (not there yet).
+ */
+GX_API enum gx_status gx_client_ticket_watch(gx_client *client, const char *ticket_id, int64_t wait_us,
+                                             gx_client_on_ticket *on_ticket, void *user);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,605 @@
+/* The engines of FAISS 1.7.3, through its C API. This file and engine_faiss_train.c are its only users.
+ *
+ * The path of a search: map the effort to a knob → rotate the probe (OPQ forms) → IVF: find the lists with the coarse
+ * quantiser ourselves and search exactly those; other forms: search with the index's own knob → drop padding.
+ *
+ * What can go wrong, and what we do about it:
+ * - The C API has no per-search parameters. IVF: the coarse step is ours, the index's nprobe stays at nlist for ever
+ *   and unused places are padded with -1. HNSW and fast scan: the knob is a field of the shared index, so searches
+ *   that want different values take turns (struct gate).
+ * - Fast scan: search_preassigned reads a null pointer, remove_ids ends the process. Neither is called for it.
+ * - An untrained index answers a search as if it were empty: we keep count of that ourselves.
+ * - An exception inside an add leaves a half-filled index: it is marked broken, and everything afterwards is refused.
+ * - Removed entries stay behind the end of FAISS's arrays until something overwrites them: scrub does.
+ * - The rotation of OPQ forms can't be reached inside FAISS's pre-transform, so it is a matrix of ours.
+ * - FAISS's reader trusts lengths in a file: the file has a head of ours that is checked first. */
+#include "engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <faiss/c_api/AutoTune_c.h>
+#include <faiss/c_api/IndexFlat_c.h>
+#include <faiss/c_api/IndexIVFFlat_c.h>
+#include <faiss/c_api/IndexIVF_c.h>
+#include <faiss/c_api/IndexScalarQuantizer_c.h>
+#include <faiss/c_api/Index_c.h>
+#include <faiss/c_api/MetaIndexes_c.h>
+#include <faiss/c_api/error_c.h>
+#include <faiss/c_api/impl/AuxIndexStructures_c.h>
+#include <faiss/c_api/index_factory_c.h>
+#include <faiss/c_api/index_io_c.h>
+
+#include "engine_faiss_head.h"
+#include "engine_faiss_train.h"
+
+#define FAISS_PREFIX_LEN 6         /* "faiss:" */
+#define FILLER_RNO       INT64_MAX /* under which scrub adds and removes; no row has it */
+#define BLOCK_ROWS       4096      /* rotated, or written over, at a time */
+
+/* From OpenMP and OpenBLAS, whose headers are not installed with every compiler. */
+void omp_set_num_threads(int n);
+void openblas_set_num_threads(int n);
+
+/* Lets searches with the same knob run together and those with different ones take turns, in the order they came. */
+struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t next, serving; /* tickets */
+    uint32_t active, knob;  /* searches inside; what the index is set to, 0 = unknown */
+};
+
+struct faiss_engine {
+    struct gx_engine base;
+    struct gx_faiss_form form;
+    uint64_t seed;
+    FaissIndex *index;  /* owned */
+    FaissIndexIVF *ivf; /* index as an IVF, or NULL */
+    FaissParameterSpace *knobs;
+    float *rotation; /* [index_dim][dim], or NULL */
+    bool trained, broken;
+    struct gate gate;
+};
+
+static const struct gx_engine_ops faiss_ops;
+
+static struct faiss_engine *of(struct gx_engine *engine)
+{
+    return (struct faiss_engine *)(void *)engine;
+}
+
+/* FAISS's exception as an error of ours. Its text is "Error in FUNCTION at FILE:LINE: what". */
+enum gx_status gx_engine_faiss_fail(struct gx_err *err, enum gx_status status, const char *what)
+{
+    const char *text = faiss_get_last_error();
+    if (text == NULL)
+        text = "no reason given";
+    if (strstr(text, "bad_alloc") != NULL)
+        return gx_fail(err, GX_E_NOMEM, "%s: no memory", what);
+    const char *place = strstr(text, " at "), *reason = place == NULL ? NULL : strstr(place, ": ");
+    return gx_fail(err, status, "%s: FAISS says: %.120s", what, reason == NULL ? text : reason + 2);
+}
+
+/* --- one core per thread --- */
+
+static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
+
+static void use_one_blas_thread(void)
+{
+    openblas_set_num_threads(1);
+}
+
+void gx_engine_faiss_thread_begin(void)
+{
+    pthread_once(&blas_once, use_one_blas_thread);
+    omp_set_num_threads(1);
+}
+
+/* --- birth and death --- */
+
+enum gx_status gx_engine_faiss_parse(const char *factory, size_t dim, struct gx_engine_spec *out, struct gx_err *err)
+{
+    struct gx_faiss_form form;
+    GX_TRY(gx_engine_faiss_form_parse(factory, dim, &form, err));
+    gx_engine_faiss_form_fill(&form, out);
+    out->kind = GX_ENGINE_FAISS;
+    return GX_OK;
+}
+
+static void faiss_free(struct gx_engine *engine)
+{
+    struct faiss_engine *f = of(engine);
+    faiss_Index_free(f->index);
+    faiss_ParameterSpace_free(f->knobs);
+    free(f->rotation);
+    pthread_mutex_destroy(&f->gate.lock);
+    pthread_cond_destroy(&f->gate.changed);
+    free(f);
+}
+
+/* An engine without an index. */
+static enum gx_status new_engine(const struct gx_engine_spec *spec, size_t dim, struct faiss_engine **out,
+                                 struct gx_err *err)
+{
+    struct gx_faiss_form form;
+    GX_TRY(gx_engine_faiss_form_parse(spec->text + FAISS_PREFIX_LEN, dim, &form, err));
+    struct faiss_engine *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory for an engine");
+    f->base = (struct gx_engine){.ops = &faiss_ops, .spec = *spec, .dim = dim};
+    f->form = form;
+    pthread_mutex_init(&f->gate.lock, NULL);
+    pthread_cond_init(&f->gate.changed, NULL);
+    if (faiss_ParameterSpace_new(&f->knobs) != 0) {
+        faiss_free(&f->base);
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "make an engine");
+    }
+    *out = f;
+    return GX_OK;
+}
+
+static enum gx_status set_knob(struct faiss_engine *f, uint32_t knob, struct gx_err *err)
+{
+    if (f->ivf != NULL)
+        faiss_IndexIVF_set_nprobe(f->ivf, knob);
+    else if (faiss_ParameterSpace_set_index_parameter(f->knobs, f->index, "efSearch", knob) != 0)
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "set ef_search");
+    return GX_OK;
+}
+
+/* Searched with lists that we chose: every IVF but fast scan. */
+static bool is_preassigned(const struct faiss_engine *f)
+{
+    return f->ivf != NULL && f->form.code != GX_FAISS_CODE_FS;
+}
+
+/* Checks that f->index is what the form says, whoever made it, and gets it ready. */
+static bool adopt(struct faiss_engine *f)
+{
+    FaissIndex *index = f->index;
+    if ((uint32_t)faiss_Index_d(index) != f->form.index_dim || faiss_Index_metric_type(index) != METRIC_INNER_PRODUCT)
+        return false;
+    if (f->form.family != GX_FAISS_IVF) {
+        FaissIndexIDMap *map = faiss_IndexIDMap_cast(index);
+        if (map == NULL)
+            return false;
+        FaissIndex *inner = faiss_IndexIDMap_sub_index(map);
+        if ((uint32_t)faiss_Index_d(inner) != f->form.index_dim ||
+            faiss_Index_ntotal(inner) != faiss_Index_ntotal(index))
+            return false;
+        if (f->form.family == GX_FAISS_FLAT)
+            return faiss_IndexFlat_cast(inner) != NULL;
+        return faiss_IndexIVF_cast(inner) == NULL && set_knob(f, 1, NULL) == GX_OK;
+    }
+    f->ivf = faiss_IndexIVF_cast(index);
+    bool is_flat = faiss_IndexIVFFlat_cast(index) != NULL, is_sq = faiss_IndexIVFScalarQuantizer_cast(index) != NULL;
+    enum gx_faiss_code code = f->form.code;
+    if (f->ivf == NULL || faiss_IndexIVF_nlist(f->ivf) != f->form.nlist || is_flat != (code == GX_FAISS_CODE_FLAT) ||
+        is_sq != (code == GX_FAISS_CODE_SQ8 || code == GX_FAISS_CODE_SQFP16))
+        return false;
+    FaissIndex *quantizer = faiss_IndexIVF_quantizer(f->ivf);
+    if ((uint32_t)faiss_Index_d(quantizer) != f->form.index_dim ||
+        (f->trained && faiss_Index_ntotal(quantizer) != f->form.nlist))
+        return false;
+    faiss_IndexIVF_set_nprobe(f->ivf, is_preassigned(f) ? f->form.nlist : 1);
+    return true;
+}
+
+enum gx_status gx_engine_faiss_new(const struct gx_engine_spec *spec, size_t dim, uint64_t seed, struct gx_engine **out,
+                                   struct gx_err *err)
+{
+    struct faiss_engine *f;
+    char factory[GX_FAISS_FACTORY_MAX];
+    *out = NULL;
+    GX_TRY(new_engine(spec, dim, &f, err));
+    f->seed = seed;
+    f->trained = spec->train_max == 0;
+    gx_engine_faiss_form_factory(&f->form, factory);
+    enum gx_status status = GX_OK;
+    if (faiss_index_factory(&f->index, (int)f->form.index_dim, factory, METRIC_INNER_PRODUCT) != 0)
+        status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "make a FAISS index");
+    else if (!adopt(f))
+        status = gx_fail(err, GX_E_INTERNAL, "FAISS made another index for %s: check its version", spec->text);
+    if (status != GX_OK)
+        faiss_free(&f->base);
+    else
+        *out = &f->base;
+    return status;
+}
+
+static enum gx_status check_usable(const struct faiss_engine *f, struct gx_err *err)
+{
+    if (f->broken)
+        return gx_fail(err, GX_E_STATE, "engine %s was left half-filled: rebuild it", f->base.spec.text);
+    if (!f->trained)
+        return gx_fail(err, GX_E_STATE, "engine %s is not trained", f->base.spec.text);
+    return GX_OK;
+}
+
+static void wipe_free(float *p, size_t n)
+{
+    if (p != NULL)
+        explicit_bzero(p, n * sizeof(*p));
+    free(p);
+}
+
+/* --- training --- */
+
+/* k-means of ours, because FAISS's own has a fixed seed and prints warnings. Its train finds the lists in place and
+ * goes on from there. */
+static enum gx_status train_lists(struct faiss_engine *f, const float *rows, uint64_t n, struct gx_err *err)
+{
+    size_t n_floats = (size_t)f->form.nlist * f->form.index_dim;
+    float *centroids = malloc(n_floats * sizeof(float));
+    if (centroids == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory to train the lists");
+    enum gx_status status = gx_engine_faiss_train_centroids(&f->form, f->seed, rows, n, centroids, err);
+    if (status == GX_OK && faiss_Index_add(faiss_IndexIVF_quantizer(f->ivf), f->form.nlist, centroids) != 0)
+        status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "train the lists");
+    wipe_free(centroids, n_floats);
+    return status;
+}
+
+static enum gx_status faiss_train(struct gx_engine *engine, const float *rows, uint64_t n, struct gx_err *err)
+{
+    struct faiss_engine *f = of(engine);
+    if (f->trained || f->broken)
+        return gx_fail(err, GX_E_STATE, "engine %s is trained already: make a new one", engine->spec.text);
+    float *copy = NULL, *rotated = NULL;
+    uint64_t n_all = n;
+    enum gx_status status;
+    f->broken = true; /* unless everything below succeeds */
+    GX_TRY_OUT(gx_engine_faiss_train_repeat(&f->form, rows, n, &copy, &n_all, err));
+    const float *all = copy != NULL ? copy : rows;
+    if (f->form.opq_m != 0) {
+        f->rotation = malloc((size_t)f->form.dim * f->form.index_dim * sizeof(float));
+        rotated = malloc(n_all * f->form.index_dim * sizeof(float));
+        if (f->rotation == NULL || rotated == NULL) {
+            status = gx_fail(err, GX_E_NOMEM, "no memory for a training sample");
+            goto out;
+        }
+        GX_TRY_OUT(gx_engine_faiss_train_rotation(&f->form, all, n_all, f->rotation, err));
+        gx_engine_faiss_form_rotate(&f->form, f->rotation, all, n_all, rotated);
+        all = rotated;
+    }
+    if (f->ivf != NULL)
+        GX_TRY_OUT(train_lists(f, all, n, err));
+    if (faiss_Index_train(f->index, (idx_t)n_all, all) != 0)
+        status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "train the index");
+    else
+        f->trained = true;
+    f->broken = !f->trained;
+out:
+    wipe_free(copy, copy == NULL ? 0 : n_all * f->form.dim);
+    wipe_free(rotated, rotated == NULL ? 0 : n_all * f->form.index_dim);
+    return status;
+}
+
+/* --- add and remove --- */
+
+static enum gx_status add_block(struct faiss_engine *f, const uint64_t *rnos, const float *rows, size_t n,
+                                struct gx_err *err)
+{
+    if (faiss_Index_add_with_ids(f->index, (idx_t)n, rows, (const idx_t *)(const void *)rnos) == 0)
+        return GX_OK;
+    f->broken = true;
+    return gx_engine_faiss_fail(err, GX_E_INTERNAL, "add rows to the index");
+}
+
+static enum gx_status faiss_add(struct gx_engine *engine, const uint64_t *rnos, const float *rows, size_t n,
+                                struct gx_err *err)
+{
+    struct faiss_engine *f = of(engine);
+    GX_TRY(check_usable(f, err));
+    for (size_t i = 0; i < n; i++)
+        if (rnos[i] >= (uint64_t)FILLER_RNO)
+            return gx_fail(err, GX_E_INVALID, "a row number is out of range");
+    if (f->rotation == NULL)
+        return add_block(f, rnos, rows, n, err);
+    size_t n_floats = GX_MIN(n, (size_t)BLOCK_ROWS) * f->form.index_dim;
+    float *rotated = malloc(n_floats * sizeof(float));
+    if (rotated == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory to add rows");
+    enum gx_status status = GX_OK;
+    for (size_t i = 0; i < n && status == GX_OK; i += BLOCK_ROWS) {
+        size_t n_now = GX_MIN(n - i, (size_t)BLOCK_ROWS);
+        gx_engine_faiss_form_rotate(&f->form, f->rotation, rows + i * f->form.dim, n_now, rotated);
+        status = add_block(f, rnos + i, rotated, n_now, err);
+    }
+    wipe_free(rotated, n_floats);
+    return status;
+}
+
+static enum gx_status remove_selected(struct faiss_engine *f, FaissIDSelector *selector, size_t *out_removed,
+                                      struct gx_err *err)
+{
+    int rc = faiss_Index_remove_ids(f->index, selector, out_removed);
+    faiss_IDSelector_free(selector);
+    if (rc == 0)
+        return GX_OK;
+    f->broken = true;
+    return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
+}
+
+/* Adds @n zero rows to the end of @list (Flat: of the index). For PQ the C API offers no choice of the list: the list's
+ * own centroid goes there. */
+static enum gx_status add_filler(struct faiss_engine *f, size_t list, size_t n, struct gx_err *err)
+{
+    size_t dim = f->form.index_dim, n_block = GX_MIN(n, (size_t)BLOCK_ROWS);
+    float *rows = calloc(n_block * dim, sizeof(float));
+    idx_t *ids = malloc(n_block * sizeof(*ids)), *lists = malloc(n_block * sizeof(*lists));
+    int rc = rows == NULL || ids == NULL || lists == NULL ? -1 : 0;
+    for (size_t i = 0; i < n_block && rc == 0; i++) {
+        ids[i] = FILLER_RNO;
+        lists[i] = (idx_t)list;
+        if (f->form.code == GX_FAISS_CODE_PQ)
+            rc = faiss_Index_reconstruct(faiss_IndexIVF_quantizer(f->ivf), (idx_t)list, rows + i * dim);
+    }
+    for (size_t n_now; n > 0 && rc == 0; n -= n_now) {
+        n_now = GX_MIN(n, n_block);
+        if (f->ivf != NULL && f->form.code == GX_FAISS_CODE_FLAT)
+            rc = faiss_IndexIVFFlat_add_core(f->ivf, (idx_t)n_now, rows, ids, lists);
+        else if (f->ivf != NULL && f->form.code != GX_FAISS_CODE_PQ)
+            rc = faiss_IndexIVFScalarQuantizer_add_core(f->ivf, (idx_t)n_now, rows, ids, lists);
+        else
+            rc = faiss_Index_add_with_ids(f->index, (idx_t)n_now, rows, ids);
+    }
+    free(rows);
+    free(ids);
+    free(lists);
+    if (rc == 0)
+        return GX_OK;
+    f->broken = true;
+    return gx_fail(err, GX_E_NOMEM, "no memory to overwrite removed rows");
+}
+
+/* FAISS moves an array's last entries over the removed ones and shortens it: the bytes behind the new end stay. Entries
+ * added there overwrite them, and are removed again. (What its vectors left in freed memory when they grew can't be
+ * reached.) @lens: of the lists before the removal. */
+static enum gx_status scrub(struct faiss_engine *f, const size_t *lens, size_t n_removed, struct gx_err *err)
+{
+    enum gx_status status = f->ivf == NULL ? add_filler(f, 0, n_removed, err) : GX_OK;
+    for (size_t list = 0; f->ivf != NULL && list < f->form.nlist && status == GX_OK; list++) {
+        size_t len = faiss_IndexIVF_get_list_size(f->ivf, list);
+        if (len < lens[list])
+            status = add_filler(f, list, lens[list] - len, err);
+    }
+    FaissIDSelectorRange *selector = NULL;
+    if (faiss_IDSelectorRange_new(&selector, FILLER_RNO - 1, FILLER_RNO) != 0) {
+        f->broken = true;
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
+    }
+    size_t n_filler;
+    enum gx_status removed = remove_selected(f, (FaissIDSelector *)selector, &n_filler, err);
+    return status != GX_OK ? status : removed;
+}
+
+static enum gx_status faiss_remove(struct gx_engine *engine, const uint64_t *rnos, size_t n, size_t *out_removed,
+                                   struct gx_err *err)
+{
+    struct faiss_engine *f = of(engine);
+    if (!f->trained && !f->broken)
+        return GX_OK; /* holds nothing */
+    GX_TRY(check_usable(f, err));
+    size_t *lens = NULL;
+    if (f->ivf != NULL) {
+        lens = malloc(f->form.nlist * sizeof(*lens));
+        if (lens == NULL)
+            return gx_fail(err, GX_E_NOMEM, "no memory to remove rows");
+        for (size_t list = 0; list < f->form.nlist; list++)
+            lens[list] = faiss_IndexIVF_get_list_size(f->ivf, list);
+    }
+    FaissIDSelectorBatch *selector = NULL;
+    enum gx_status status;
+    if (faiss_IDSelectorBatch_new(&selector, n, (const idx_t *)(const void *)rnos) != 0)
+        status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
+    else
+        status = remove_selected(f, (FaissIDSelector *)selector, out_removed, err);
+    if (status == GX_OK && *out_removed > 0)
+        status = scrub(f, lens, *out_removed, err);
+    free(lens);
+    return status;
+}
+
+/* --- search --- */
+
+/* Waits for a turn to search with @knob; gate_leave must follow GX_OK. */
+static enum gx_status gate_enter(struct faiss_engine *f, uint32_t knob, struct gx_err *err)
+{
+    struct gate *gate = &f->gate;
+    enum gx_status status = GX_OK;
+    pthread_mutex_lock(&gate->lock);
+    uint64_t ticket = gate->next++;
+    while (gate->serving != ticket || (gate->active > 0 && gate->knob != knob))
+        pthread_cond_wait(&gate->changed, &gate->lock);
+    if (gate->knob != knob) {
+        status = set_knob(f, knob, err);
+        gate->knob = status == GX_OK ? knob : 0;
+    }
+    if (status == GX_OK)
+        gate->active++;
+    gate->serving++;
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->lock);
+    return status;
+}
+
+static void gate_leave(struct faiss_engine *f)
+{
+    pthread_mutex_lock(&f->gate.lock);
+    if (--f->gate.active == 0)
+        pthread_cond_broadcast(&f->gate.changed);
+    pthread_mutex_unlock(&f->gate.lock);
+}
+
+/* What one search works in; one allocation. */
+struct work {
+    idx_t *labels, *lists;             /* [k], [nlist] */
+    float *scores, *closeness, *probe; /* [k], [nlist], [index_dim] rotated */
+    void *memory;
+    size_t len;
+};
+
+static enum gx_status get_work(const struct faiss_engine *f, size_t k, struct work *out, struct gx_err *err)
+{
+    size_t n_lists = is_preassigned(f) ? f->form.nlist : 0;
+    out->len = (k + n_lists) * (sizeof(idx_t) + sizeof(float)) + f->form.index_dim * sizeof(float);
+    out->memory = malloc(out->len);
+    if (out->memory == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory to search");
+    out->labels = out->memory;
+    out->lists = out->labels + k;
+    out->scores = (float *)(void *)(out->lists + n_lists);
+    out->probe = out->scores + k;
+    out->closeness = out->probe + f->form.index_dim;
+    return GX_OK;
+}
+
+static enum gx_status search_lists(struct faiss_engine *f, const float *probe, uint32_t nprobe, size_t k,
+                                   struct work *work, uint64_t *out_scanned, struct gx_err *err)
+{
+    /* A graph finds the last of n entries less surely than the first: ask it for twice as many. */
+    size_t nlist = f->form.nlist, n_asked = f->form.coarse_m == 0 ? nprobe : GX_MIN((size_t)nprobe * 2, nlist);
+    if (faiss_Index_search(faiss_IndexIVF_quantizer(f->ivf), 1, probe, (idx_t)n_asked, work->closeness, work->lists) !=
+        0)
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "find the lists to search");
+    memset(work->lists + nprobe, 0xff, (nlist - nprobe) * sizeof(*work->lists)); /* -1 = none */
+    for (size_t i = 0; i < nprobe; i++)
+        if (work->lists[i] >= 0)
+            *out_scanned += faiss_IndexIVF_get_list_size(f->ivf, (size_t)work->lists[i]);
+    if (faiss_IndexIVF_search_preassigned(f->ivf, 1, probe, (idx_t)k, work->lists, work->closeness, work->scores,
+                                          work->labels, 0) != 0)
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "search the index");
+    return GX_OK;
+}
+
+static enum gx_status search_whole(struct faiss_engine *f, const float *probe, uint32_t knob, size_t k,
+                                   struct work *work, uint64_t *out_scanned, struct gx_err *err)
+{
+    if (knob != 0)
+        GX_TRY(gate_enter(f, knob, err));
+    enum gx_status status = GX_OK;
+    if (faiss_Index_search(f->index, 1, probe, (idx_t)k, work->scores, work->labels) != 0)
+        status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "search the index");
+    if (knob != 0)
+        gate_leave(f);
+    uint64_t entries = (uint64_t)faiss_Index_ntotal(f->index);
+    if (f->form.family == GX_FAISS_FLAT)
+        *out_scanned = entries;
+    else if (f->form.family == GX_FAISS_HNSW)
+        *out_scanned = GX_MIN(entries, (uint64_t)knob); /* at least: FAISS doesn't say */
+    else
+        *out_scanned = entries * knob / f->form.nlist; /* on average: FAISS doesn't say */
+    return status;
+}
+
+static enum gx_status faiss_search(struct gx_engine *engine, const float *probe, const struct gx_engine_effort *effort,
+                                   size_t n_wanted, struct gx_engine_hit *out_hits, size_t *out_n,
+                                   uint64_t *out_scanned, float *out_effort, struct gx_err *err)
+{
+    struct faiss_engine *f = of(engine);
+    uint32_t knob;
+    GX_TRY(gx_engine_faiss_form_knob(&f->form, effort, n_wanted, &knob, out_effort, err));
+    GX_TRY(check_usable(f, err));
+    size_t k = GX_MIN(n_wanted, (size_t)faiss_Index_ntotal(f->index));
+    if (k == 0)
+        return GX_OK;
+    struct work work = {0};
+    GX_TRY(get_work(f, k, &work, err));
+    if (f->rotation != NULL) {
+        gx_engine_faiss_form_rotate(&f->form, f->rotation, probe, 1, work.probe);
+        probe = work.probe;
+    }
+    enum gx_status status = is_preassigned(f) ? search_lists(f, probe, knob, k, &work, out_scanned, err)
+                                              : search_whole(f, probe, knob, k, &work, out_scanned, err);
+    for (size_t i = 0; i < k && status == GX_OK; i++)
+        if (work.labels[i] >= 0)
+            out_hits[(*out_n)++] = (struct gx_engine_hit){(uint64_t)work.labels[i], work.scores[i]};
+    if (f->rotation != NULL)
+        explicit_bzero(work.probe, f->form.index_dim * sizeof(float));
+    free(work.memory);
+    return status;
+}
+
+/* --- file --- */
+
+static enum gx_status write_file(struct faiss_engine *f, FILE *file, struct gx_err *err)
+{
+    struct gx_faiss_head head = {
+        .text = f->base.spec.text, .form = &f->form, .entries = (uint64_t)faiss_Index_ntotal(f->index)};
+    GX_TRY(gx_engine_faiss_head_write(file, &head, f->rotation, err));
+    off_t before = ftello(file);
+    errno = 0;
+    if (faiss_write_index(f->index, file) != 0)
+        return errno != 0 ? gx_err_errno(err, errno, "write the index")
+                          : gx_engine_faiss_fail(err, GX_E_IO, "write the index");
+    head.payload_len = (uint64_t)(ftello(file) - before);
+    GX_TRY(gx_engine_faiss_head_write(file, &head, NULL, err));
+    return fflush(file) == 0 ? GX_OK : gx_err_errno(err, errno, "write the index");
+}
+
+static enum gx_status faiss_save(struct gx_engine *engine, const char *path, struct gx_err *err)
+{
+    struct faiss_engine *f = of(engine);
+    GX_TRY(check_usable(f, err));
+    FILE *file = fopen(path, "wbe");
+    if (file == NULL)
+        return gx_err_errno(err, errno, "create '%s'", path);
+    enum gx_status status = write_file(f, file, err);
+    if (fclose(file) != 0 && status == GX_OK)
+        status = gx_err_errno(err, errno, "write '%s'", path);
+    return status;
+}
+
+static enum gx_status read_file(struct faiss_engine *f, FILE *file, struct gx_err *err)
+{
+    struct gx_faiss_head head = {.text = f->base.spec.text, .form = &f->form};
+    GX_TRY(gx_engine_faiss_head_read(file, &head, &f->rotation, err));
+    off_t before = ftello(file);
+    if (faiss_read_index(file, 0, &f->index) != 0)
+        return gx_engine_faiss_fail(err, GX_E_CORRUPT, "read the saved index");
+    f->trained = true;
+    if ((uint64_t)(ftello(file) - before) != head.payload_len || !faiss_Index_is_trained(f->index) ||
+        (uint64_t)faiss_Index_ntotal(f->index) != head.entries || !adopt(f))
+        return gx_fail(err, GX_E_CORRUPT, "the saved index is not what it says: rebuild it");
+    return GX_OK;
+}
+
+enum gx_status gx_engine_faiss_load(const struct gx_engine_spec *spec, size_t dim, const char *path,
+                                    struct gx_engine **out, struct gx_err *err)
+{
+    struct faiss_engine *f;
+    *out = NULL;
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL)
+        return gx_err_errno(err, errno, "open '%s'", path);
+    enum gx_status status = new_engine(spec, dim, &f, err);
+    if (status == GX_OK) {
+        status = read_file(f, file, err);
+        if (status == GX_OK)
+            *out = &f->base;
+        else
+            faiss_free(&f->base);
+    }
+    fclose(file);
+    return status;
+}
+
+static void faiss_stats(const struct gx_engine *engine, struct gx_engine_stats *out)
+{
+    const struct faiss_engine *f = (const struct faiss_engine *)(const void *)engine;
+    out->entries = (uint64_t)faiss_Index_ntotal(f->index);
+    out->index_bytes = gx_engine_faiss_form_bytes(&f->form, out->entries);
+}
+
+static const struct gx_engine_ops faiss_ops = {
+    .train = faiss_train,
+    .add = faiss_add,
+    .remove = faiss_remove,
+    .search = faiss_search,
+    .save = faiss_save,
+    .stats = faiss_stats,
+    .free = faiss_free,
+};

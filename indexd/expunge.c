@@ -1,0 +1,334 @@
+/* The path of an expungement: check and hash the ids (caller's thread) -> the writer's queue, alone -> resolve ids to
+ * rows -> expected count -> hide the rows in memory -> append to the outer ledger, fdatasync -> one synced batch
+ * deletes the rows in every family and writes the ticket -> done: the acknowledgement. The keeper does the rest
+ * (keeper.c).
+ *
+ * What can go wrong:
+ *   before the ledger       nothing was done, hidden rows come back
+ *   the ledger refuses      the same
+ *   the batch fails         the ledger has it: the rows stay hidden, the keeper submits the batch again until it is
+ *                           written; the caller is told that the outcome is open
+ *   a crash after the ledger   the next start finds the entry and deletes before anything is loaded (replay.c) */
+#include "expunge.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "failpoint.h"
+#include "gallery_private.h"
+
+#define ARENA_MAX ((size_t)1 << 30)
+
+struct expungement {
+    struct gx_mutation base; /* first */
+    struct gx_gallery *gallery;
+    struct gx_arena arena;
+    enum gx_id_kind kind;
+    struct gx_key *named; /* [n_named] */
+    size_t n_named;
+    struct gx_slice order_ref;
+    int64_t expected_count;
+    bool validate_only, has_request;
+    struct gx_key request;
+    struct gx_digest content;
+
+    struct gx_rno_list rnos;
+    struct gx_key *records; /* [rnos.n] keyed hashes of their ids */
+    uint64_t *keepers_rnos; /* malloc'ed copy for the keeper */
+    bool logged;            /* it is in the ledger */
+    struct gx_ticket ticket;
+    struct gx_expunge_out out;
+    gx_expunge_done *done; /* NULL once it was answered */
+    void *done_arg;
+};
+
+static void expungement_free(struct expungement *x)
+{
+    gx_gallery_unref(x->gallery);
+    gx_arena_fini(&x->arena);
+    free(x->keepers_rnos);
+    free(x);
+}
+
+/* --- before the queue --- */
+
+static int compare_keys(const void *a, const void *b)
+{
+    return memcmp(a, b, GX_KEY_LEN);
+}
+
+static enum gx_status hash_ids(struct gx_galleries *galleries, const struct gx_expunge_in *in, struct expungement *x,
+                               struct gx_err *err)
+{
+    GX_TRY(gx_arena_array(&x->arena, in->n_ids, sizeof(*x->named), &x->named, err));
+    for (size_t i = 0; i < in->n_ids; i++)
+        GX_TRY(gx_keys_hash(&galleries->secret, in->kind, in->gallery, in->ids[i], &x->named[i], err));
+    x->n_named = in->n_ids;
+    qsort(x->named, x->n_named, sizeof(*x->named), compare_keys);
+    for (size_t i = 1; i < x->n_named; i++)
+        if (compare_keys(&x->named[i - 1], &x->named[i]) == 0)
+            return gx_fail(err, GX_E_INVALID, "ids: one stands there twice: name each once");
+    return GX_OK;
+}
+
+static enum gx_status hash_request(struct gx_galleries *galleries, const struct gx_expunge_in *in,
+                                   struct expungement *x, struct gx_err *err)
+{
+    uint8_t kind = (uint8_t)in->kind, dry = in->validate_only;
+    struct gx_slice pieces[] = {{&kind, 1},
+                                {&dry, 1},
+                                {(const uint8_t *)&in->expected_count, sizeof(in->expected_count)},
+                                in->order_ref,
+                                {(const uint8_t *)x->named, x->n_named * sizeof(*x->named)}};
+    x->has_request = in->request_id.len > 0 && !in->validate_only;
+    if (!x->has_request)
+        return GX_OK;
+    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_REQUEST, in->gallery, in->request_id, &x->request, err));
+    return gx_keys_hmac(&galleries->secret, pieces, GX_COUNT_OF(pieces), &x->content, err);
+}
+
+static enum gx_status take_order(struct gx_galleries *galleries, const struct gx_expunge_in *in, struct expungement *x,
+                                 struct gx_err *err)
+{
+    if (in->kind != GX_ID_RECORD && in->kind != GX_ID_ARREST && in->kind != GX_ID_SUBJECT)
+        return gx_fail(err, GX_E_INVALID, "kind: record, arrest or subject");
+    if (in->n_ids < 1 || in->n_ids > GX_EXPUNGE_IDS_MAX)
+        return gx_fail(err, GX_E_INVALID, "ids: 1..%d, got %zu", GX_EXPUNGE_IDS_MAX, in->n_ids);
+    if (in->order_ref.len < 1 || in->order_ref.len > GX_ORDER_REF_MAX)
+        return gx_fail(err, GX_E_INVALID, "order_ref: 1..%d bytes: name the order under which this happens",
+                       GX_ORDER_REF_MAX);
+    x->kind = in->kind;
+    x->expected_count = in->expected_count;
+    x->validate_only = in->validate_only;
+    GX_TRY(gx_gallery_find(galleries, in->gallery, true, &x->gallery, err));
+    GX_TRY(gx_arena_copy(&x->arena, in->order_ref, &x->order_ref, err));
+    GX_TRY(hash_ids(galleries, in, x, err));
+    return hash_request(galleries, in, x, err);
+}
+
+/* --- on the writer's thread --- */
+
+static int compare_rnos(const void *a, const void *b)
+{
+    uint64_t p = *(const uint64_t *)a, q = *(const uint64_t *)b;
+    return (p > q) - (p < q);
+}
+
+static enum gx_status resolve(struct gx_galleries *galleries, struct expungement *x, struct gx_err *err)
+{
+    x->rnos.n = 0;
+    x->out.n_unmatched = 0;
+    for (size_t i = 0; i < x->n_named; i++) {
+        size_t before = x->rnos.n;
+        GX_TRY(gx_replay_resolve(galleries, x->gallery->meta.number, x->kind, &x->named[i], &x->arena, &x->rnos, err));
+        x->out.n_unmatched += x->rnos.n == before;
+        if (x->rnos.n > GX_EXPUNGE_MAX)
+            return gx_fail(err, GX_E_TOO_LARGE, "more than %d records would go: split the order", GX_EXPUNGE_MAX);
+    }
+    x->out.n_records = x->rnos.n;
+    if (x->rnos.n > 1)
+        qsort(x->rnos.rnos, x->rnos.n, sizeof(uint64_t), compare_rnos);
+    if (x->expected_count >= 0 && (uint64_t)x->expected_count != x->rnos.n)
+        return gx_fail(err, GX_E_COUNT, "%zu records match, %" PRId64 " were expected: nothing was removed", x->rnos.n,
+                       x->expected_count);
+    return GX_OK;
+}
+
+/* Deletes of every row, and the ticket, into the batch. */
+static enum gx_status fill_batch(struct gx_galleries *galleries, struct expungement *x, struct gx_store_batch *batch,
+                                 struct gx_arena *arena, struct gx_err *err)
+{
+    struct gx_slice value;
+    uint8_t key[8];
+    GX_TRY(gx_arena_array(&x->arena, x->rnos.n, sizeof(*x->records), &x->records, err));
+    for (size_t i = 0; i < x->rnos.n; i++) {
+        uint8_t row[GX_KEY_ROW_LEN];
+        struct gx_slice rec;
+        gx_codec_row_key(x->gallery->meta.number, x->rnos.rnos[i], row);
+        GX_TRY(gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err));
+        GX_TRY(gx_replay_delete_record(galleries, &x->gallery->meta, x->rnos.rnos[i], rec, batch, &x->records[i], err));
+    }
+    GX_TRY(gx_codec_ticket_encode(&x->ticket, arena, &value, err));
+    gx_codec_put_u64(key, x->ticket.number);
+    gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
+    gx_writer_put_counter(batch, gx_codec_key_next_ticket(), x->ticket.number + 1);
+    if (x->has_request) {
+        struct gx_request_memory memory = {x->content, x->ticket.accepted_at_us, x->ticket.epoch, x->ticket.number, 0};
+        gx_writer_remember(batch, &x->request, &memory);
+    }
+    return GX_OK;
+}
+
+/* Everything that may fail for want of memory, before anything is durable. */
+static enum gx_status reserve(struct gx_galleries *galleries, struct expungement *x, struct gx_err *err)
+{
+    GX_TRY(gx_gallery_reserve_removals(x->gallery, x->rnos.n, err));
+    GX_TRY(gx_keeper_reserve(galleries, err));
+    x->keepers_rnos = malloc(GX_MAX(x->rnos.n, (size_t)1) * sizeof(uint64_t));
+    if (x->keepers_rnos == NULL)
+        return gx_fail(err, GX_E_NOMEM, "expunge: out of memory");
+    if (x->rnos.n > 0)
+        memcpy(x->keepers_rnos, x->rnos.rnos, x->rnos.n * sizeof(uint64_t));
+    return GX_OK;
+}
+
+/* Out of every search that begins from now on. *out_hidden[i]: it was alive. */
+static void hide(struct expungement *x, bool *out_hidden)
+{
+    for (size_t i = 0; i < x->rnos.n; i++) {
+        uint32_t slot;
+        out_hidden[i] = gx_rows_find(x->gallery->rows, x->rnos.rnos[i], &slot) && gx_rows_hide(x->gallery->rows, slot);
+    }
+}
+
+static void unhide(struct expungement *x, const bool *hidden)
+{
+    for (size_t i = 0; i < x->rnos.n; i++) {
+        uint32_t slot;
+        if (hidden[i] && gx_rows_find(x->gallery->rows, x->rnos.rnos[i], &slot))
+            gx_rows_unhide(x->gallery->rows, slot);
+    }
+}
+
+static enum gx_status append_to_ledger(struct gx_galleries *galleries, struct expungement *x, struct gx_err *err)
+{
+    struct gx_ledger_entry entry = {.number = x->ticket.number,
+                                    .at_us = x->ticket.accepted_at_us,
+                                    .store = galleries->uuid,
+                                    .kind = x->kind,
+                                    .gallery = gx_slice_text(x->gallery->meta.name),
+                                    .order_ref = x->order_ref,
+                                    .named = x->named,
+                                    .n_named = x->n_named,
+                                    .rnos = x->rnos.rnos,
+                                    .records = x->records,
+                                    .n_records = x->rnos.n};
+    return gx_ledger_append(galleries->ledger, &entry, err);
+}
+
+static enum gx_status recall(struct gx_galleries *galleries, struct expungement *x, struct gx_store_batch *batch,
+                             struct gx_arena *arena, bool *out_known, struct gx_err *err)
+{
+    struct gx_request_memory memory;
+    *out_known = false;
+    if (!x->has_request)
+        return GX_OK;
+    GX_TRY(gx_writer_recall(batch, &x->request, &x->content, arena, out_known, &memory, err));
+    if (!*out_known)
+        return GX_OK;
+    GX_TRY(gx_expunge_ticket(galleries, memory.a, &x->arena, &x->ticket, err));
+    x->out.n_records = x->ticket.n_records;
+    x->out.n_unmatched = x->ticket.n_unmatched;
+    x->out.epoch = memory.epoch;
+    x->out.has_ticket = true;
+    return GX_OK;
+}
+
+static enum gx_status prepare(struct gx_mutation *self, struct gx_galleries *galleries, struct gx_store_batch *batch,
+                              struct gx_arena *arena, uint64_t epoch, struct gx_err *err)
+{
+    struct expungement *x = (struct expungement *)self;
+    if (!x->logged) {
+        bool known;
+        if (atomic_load(&x->gallery->deleted))
+            return gx_fail(err, GX_E_NOT_FOUND, "the gallery was deleted");
+        GX_TRY(recall(galleries, x, batch, arena, &known, err));
+        if (known)
+            return GX_OK;
+        GX_TRY(resolve(galleries, x, err));
+        x->out.epoch = atomic_load(&galleries->epoch);
+        if (x->validate_only)
+            return GX_OK;
+        GX_TRY(reserve(galleries, x, err));
+        x->ticket = (struct gx_ticket){.number = galleries->next_ticket,
+                                       .state = GX_TICKET_ACCEPTED,
+                                       .kind = x->kind,
+                                       .gallery_number = x->gallery->meta.number,
+                                       .gallery = gx_slice_text(x->gallery->meta.name),
+                                       .order_ref = x->order_ref,
+                                       .n_records = x->rnos.n,
+                                       .n_unmatched = x->out.n_unmatched,
+                                       .accepted_at_us = gx_clock_wall_us(),
+                                       .rnos = x->rnos.rnos};
+    }
+    x->ticket.epoch = x->out.epoch = epoch;
+    GX_TRY(fill_batch(galleries, x, batch, arena, err));
+    if (!x->logged) {
+        bool *hidden;
+        GX_TRY(gx_arena_array(&x->arena, x->rnos.n, sizeof(bool), &hidden, err));
+        gx_failpoint_pass("expunge.before_ledger");
+        hide(x, hidden);
+        enum gx_status status = append_to_ledger(galleries, x, err);
+        if (status != GX_OK) {
+            unhide(x, hidden);
+            return status;
+        }
+        gx_failpoint_pass("expunge.after_ledger");
+        x->logged = true;
+        galleries->next_ticket++;
+    }
+    gx_replay_note(galleries, batch);
+    x->out.has_ticket = true;
+    self->changed = true;
+    return GX_OK;
+}
+
+static void publish(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch)
+{
+    struct expungement *x = (struct expungement *)self;
+    (void)epoch;
+    uint64_t serial = gx_gallery_note_removals(x->gallery, x->rnos.rnos, x->rnos.n);
+    gx_keeper_add_ticket(galleries, x->ticket.number, x->gallery->meta.number, x->keepers_rnos, x->rnos.n, serial);
+    x->keepers_rnos = NULL;
+    gx_keeper_wake(galleries);
+}
+
+static void done(struct gx_mutation *self, struct gx_galleries *galleries)
+{
+    struct expungement *x = (struct expungement *)self;
+    x->ticket.rnos = NULL;
+    x->out.ticket = x->ticket;
+    gx_failpoint_pass("expunge.before_acknowledgement");
+    if (x->done != NULL)
+        x->done(x->done_arg, &x->out, self->outcome == GX_OK ? NULL : &self->err);
+    x->done = NULL;
+    if (self->outcome != GX_OK && x->logged) {
+        x->ticket.rnos = x->rnos.rnos;
+        gx_keeper_add_retry(galleries, self);
+        return;
+    }
+    expungement_free(x);
+}
+
+void gx_expunge_submit(struct gx_galleries *galleries, const struct gx_expunge_in *in, gx_expunge_done *on_done,
+                       void *arg)
+{
+    struct gx_err err = {0};
+    struct expungement *x = calloc(1, sizeof(*x));
+    if (x == NULL) {
+        gx_err_set(&err, GX_E_NOMEM, "expunge: out of memory");
+        on_done(arg, NULL, &err);
+        return;
+    }
+    gx_arena_init(&x->arena, ARENA_MAX);
+    x->done = on_done;
+    x->done_arg = arg;
+    x->base.alone = true;
+    x->base.prepare = prepare;
+    x->base.publish = publish;
+    x->base.done = done;
+    enum gx_status status = take_order(galleries, in, x, &err);
+    if (status == GX_OK)
+        status = gx_writer_submit(galleries, &x->base, true, &err);
+    if (status != GX_OK) {
+        on_done(arg, NULL, &err);
+        expungement_free(x);
+    }
+}
+
+void gx_expunge_discard(struct gx_mutation *expungement)
+{
+    expungement_free((struct expungement *)expungement);
+}

@@ -1,0 +1,217 @@
+/* What the files of floor 3 share, and nobody else includes. */
+#ifndef GX_GALLERY_PRIVATE_H
+#define GX_GALLERY_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine.h"
+#include "expunge.h"
+#include "galleries.h"
+#include "ledger.h"
+#include "store.h"
+
+/* An engine with what the gallery knows of it. */
+struct gx_index {
+    struct gx_engine *engine; /* NULL: nothing is indexed, all rows are scanned */
+    uint32_t until;           /* slots below were offered to the engine; [until, count) is the tail */
+    uint64_t removed_upto;    /* removals (their serial) that it was told of */
+    uint64_t clean_upto;      /* removals of which nothing is left in it: behind when the engine cannot remove */
+    uint64_t dead;            /* entries that are removed and still inside; as last counted */
+};
+
+/* One gallery. Counted: the registry holds one reference, every caller in flight another. */
+struct gx_gallery {
+    struct gx_gallery_meta meta; /* name, number, dim, embedder: fixed; engine: guarded by build_lock */
+    struct gx_rows *rows;        /* writer thread appends; lock-free readers; wiping holds lock for writing */
+    atomic_uint references;
+    atomic_bool loaded, deleted;
+
+    /* Order of locks: change, then lock, then build_lock. */
+    pthread_mutex_t change; /* who changes or saves the index; held long, never by a search */
+    pthread_rwlock_t lock;  /* guards index and the contents of wiped rows; searches hold it for reading */
+    struct gx_index index;
+
+    /* Removals that engines may not have forgotten yet, in order; serial of removals[i] = removals_base + i + 1. */
+    pthread_mutex_t removals_lock;
+    uint64_t *removals;
+    size_t n_removals, cap_removals;
+    uint64_t removals_base;
+    int64_t oldest_removal_us; /* monotonic; 0 = none waits */
+    uint64_t building_upto;    /* clean_upto of the index being built; UINT64_MAX = none is */
+
+    pthread_mutex_t build_lock; /* guards build, wanted and meta.engine */
+    struct gx_build_progress build;
+    bool build_wanted;
+    char wanted[GX_ENGINE_MAX + 1];
+    uint32_t build_failed_at; /* rows when the last build failed; 0 = it did not */
+    atomic_bool unsaved;      /* the index differs from its file */
+    int64_t changed_at_us;    /* indexer thread: when rows were last fed */
+    size_t feed;              /* indexer thread: rows fed at once */
+};
+
+struct gx_mutation;
+struct gx_writer;
+struct gx_keeper;
+struct gx_indexer;
+
+struct gx_galleries {
+    struct gx_galleries_options options;
+    char data_dir[1024], store_dir[1024], index_dir[1024], ledger_path[1024], ledger_mirror[1024];
+    struct gx_store *store;
+    struct gx_ledger *ledger;
+    struct gx_secret secret;
+    struct gx_uuid uuid; /* of the store */
+
+    pthread_rwlock_t lock; /* guards list and n; short */
+    struct gx_gallery *list[GX_GALLERIES_MAX];
+    size_t n;
+
+    atomic_uint_least64_t epoch; /* visible */
+    uint64_t next_rno;           /* writer thread only */
+    uint64_t next_ticket;        /* writer thread only */
+    uint32_t next_gallery;       /* writer thread only */
+
+    atomic_bool stopping;
+    struct gx_writer *writer;
+    struct gx_keeper *keeper;
+    struct gx_indexer *indexer;
+
+    gx_expunge_changed *ticket_changed;
+    void *ticket_changed_arg;
+};
+
+/* --- gallery.c --- */
+
+/* A gallery with no rows; one reference, the caller's. */
+GX_MUST enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, struct gx_gallery **out, struct gx_err *err);
+void gx_gallery_ref(struct gx_gallery *gallery);
+void gx_gallery_unref(struct gx_gallery *gallery);
+
+/* Fills the rows from the store, checks that its families agree, and loads the saved index when it is usable. */
+GX_MUST enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err);
+
+/* The gallery of that name, referenced. GX_E_NOT_FOUND; with @loaded GX_E_UNAVAILABLE while it is loading. */
+GX_MUST enum gx_status gx_gallery_find(struct gx_galleries *galleries, struct gx_slice name, bool loaded,
+                                       struct gx_gallery **out, struct gx_err *err);
+struct gx_gallery *gx_gallery_find_number(struct gx_galleries *galleries, uint32_t number); /* referenced; or NULL */
+
+/* Embedder as the gallery's? GX_E_EMBEDDER. */
+GX_MUST enum gx_status gx_gallery_check_embedder(const struct gx_gallery *gallery, struct gx_slice id,
+                                                 struct gx_slice version, struct gx_err *err);
+
+void gx_gallery_engine_text(struct gx_gallery *gallery, char out[GX_ENGINE_MAX + 1]);
+
+/* Takes note of removed rows: engines must forget them. Returns the serial of the last. GX_E_NOMEM is not possible when
+ * gx_gallery_reserve_removals(n) was called before. */
+GX_MUST enum gx_status gx_gallery_reserve_removals(struct gx_gallery *gallery, size_t n, struct gx_err *err);
+uint64_t gx_gallery_note_removals(struct gx_gallery *gallery, const uint64_t *rnos, size_t n);
+uint64_t gx_gallery_removals_serial(struct gx_gallery *gallery);
+/* Lets @index forget what was removed since its removed_upto, at most @max rows. Its engine may not be in use: the
+ * caller holds lock for writing, or the index is not shared yet. */
+GX_MUST enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, size_t max,
+                                                 bool *out_more, struct gx_err *err);
+/* Nothing of the removals up to this serial is left in the index in use, nor in one being built. */
+uint64_t gx_gallery_clean_upto(struct gx_gallery *gallery);
+/* Counts index->dead anew; caller as for apply_removals. */
+void gx_gallery_count_dead(struct gx_gallery *gallery, struct gx_index *index);
+
+/* The saved index: its path; writes it (caller holds change); deletes it durably (caller holds change). */
+GX_MUST enum gx_status gx_gallery_save_index(struct gx_galleries *galleries, struct gx_gallery *gallery,
+                                             struct gx_err *err);
+GX_MUST enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_gallery *gallery,
+                                             struct gx_err *err);
+
+/* --- writer.c: the ordered apply --- */
+
+/* One change. The writer thread calls prepare for each that waits, commits all of them in one synced batch, then calls
+ * publish or retract, then done. */
+struct gx_mutation {
+    struct gx_mutation *next;
+    size_t bytes; /* of memory, for the queue's bound */
+    bool alone;   /* has durable steps of its own in prepare: never combined with others */
+    bool changed; /* set by prepare: there is something to commit */
+    void *waiter; /* of gx_writer_run */
+    enum gx_status outcome;
+    struct gx_err err;
+
+    /* Checks, and puts the change into @batch, to be seen at @epoch. On failure it must have put nothing that counts:
+     * the writer rolls the batch back. GX_E_NOMEM fails everything that was combined. */
+    enum gx_status (*prepare)(struct gx_mutation *self, struct gx_galleries *galleries, struct gx_store_batch *batch,
+                              struct gx_arena *arena, uint64_t epoch, struct gx_err *err);
+    void (*publish)(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch); /* it is durable */
+    void (*retract)(struct gx_mutation *self, struct gx_galleries *galleries); /* prepared, but not written */
+    void (*done)(struct gx_mutation *self, struct gx_galleries *galleries);    /* answers and frees; outcome is set */
+};
+
+GX_MUST enum gx_status gx_writer_start(struct gx_galleries *galleries, struct gx_err *err);
+void gx_writer_stop(struct gx_galleries *galleries); /* after everything queued was carried out */
+
+/* Queues it; from then on it is the writer's. GX_E_BUSY, GX_E_UNAVAILABLE (stopping): it is still the caller's.
+ * @urgent passes the queue's bound (expungements, the keeper). */
+GX_MUST enum gx_status gx_writer_submit(struct gx_galleries *galleries, struct gx_mutation *mutation, bool urgent,
+                                        struct gx_err *err);
+/* The same, and waits for done. @mutation->done is replaced. Not from the writer thread. */
+GX_MUST enum gx_status gx_writer_run(struct gx_galleries *galleries, struct gx_mutation *mutation, struct gx_err *err);
+
+/* Puts the counter of the default family into the batch. */
+void gx_writer_put_counter(struct gx_store_batch *batch, struct gx_slice key, uint64_t value);
+
+/* Idempotency: looks the request up (GX_OK and *out_found; GX_E_EXISTS: same id, other content), and remembers it. */
+GX_MUST enum gx_status gx_writer_recall(struct gx_store_batch *batch, const struct gx_key *request,
+                                        const struct gx_digest *content, struct gx_arena *arena, bool *out_found,
+                                        struct gx_request_memory *out, struct gx_err *err);
+void gx_writer_remember(struct gx_store_batch *batch, const struct gx_key *request,
+                        const struct gx_request_memory *memory);
+
+/* --- replay.c: what the outer ledger knows and the store does not --- */
+
+/* A gx_ledger_visit: makes sure that the store has the entry's ticket and none of its records. While opening: galleries
+ * are listed, nothing is in memory, no thread runs. */
+GX_MUST enum gx_status gx_replay_entry(void *galleries, const struct gx_ledger_entry *entry, struct gx_err *err);
+/* Afterwards: the ledger must know at least what the store knows of it (else it was cut: GX_E_CORRUPT). */
+GX_MUST enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err);
+/* Notes in the batch what the ledger ends with, for that check. */
+void gx_replay_note(struct gx_galleries *galleries, struct gx_store_batch *batch);
+/* Deletes of one record in every family, into the batch; @rec is its value in family rec. */
+GX_MUST enum gx_status gx_replay_delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
+                                               uint64_t rno, struct gx_slice rec, struct gx_store_batch *batch,
+                                               struct gx_key *out_id, struct gx_err *err);
+/* Appends the rnos of the records of one named id to @rnos (grown in the arena). */
+struct gx_rno_list {
+    uint64_t *rnos;
+    size_t n, cap;
+};
+GX_MUST enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t gallery, enum gx_id_kind kind,
+                                         const struct gx_key *id, struct gx_arena *arena, struct gx_rno_list *rnos,
+                                         struct gx_err *err);
+
+/* --- expunge.c --- */
+void gx_expunge_discard(struct gx_mutation *expungement); /* frees one that will not be written by this process */
+
+/* --- keeper.c: slow work behind expungements --- */
+/* start makes it ready to be told of work, run starts its thread; stop joins it, free ends it after the writer. */
+GX_MUST enum gx_status gx_keeper_start(struct gx_galleries *galleries, struct gx_err *err);
+GX_MUST enum gx_status gx_keeper_run(struct gx_galleries *galleries, struct gx_err *err);
+void gx_keeper_stop(struct gx_galleries *galleries);
+void gx_keeper_free(struct gx_galleries *galleries);
+void gx_keeper_wake(struct gx_galleries *galleries);
+/* A ticket whose rows must leave memory and index. Takes @rnos (malloc'ed); @serial of its removals, 0 = not noted yet.
+ * Each needs a reserve before, which is what can fail. */
+GX_MUST enum gx_status gx_keeper_reserve(struct gx_galleries *galleries, struct gx_err *err);
+void gx_keeper_add_ticket(struct gx_galleries *galleries, uint64_t number, uint32_t gallery, uint64_t *rnos, size_t n,
+                          uint64_t serial);
+/* An expungement that is in the ledger and hidden, but whose batch could not be written: submitted again until it is.
+ */
+void gx_keeper_add_retry(struct gx_galleries *galleries, struct gx_mutation *mutation);
+/* A deleted gallery whose rows must leave the store. */
+void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_gallery_meta *meta);
+
+/* --- indexer.c: loads galleries, builds and feeds their engines --- */
+GX_MUST enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct gx_err *err);
+void gx_indexer_stop(struct gx_galleries *galleries); /* joins it, indexes are saved; free ends it */
+void gx_indexer_free(struct gx_galleries *galleries);
+void gx_indexer_wake(struct gx_galleries *galleries);
+GX_MUST enum gx_status gx_indexer_wait_loaded(struct gx_galleries *galleries, struct gx_err *err);
+
+#endif

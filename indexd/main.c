@@ -1,0 +1,231 @@
+/* Start and stop.
+ *
+ * The path of serve: options -> configuration -> process (core dumps off, descriptors, signals) -> data directory
+ * (ledger replayed) -> listening: health says NOT_SERVING, calls on a gallery UNAVAILABLE -> galleries loaded ->
+ * "serving" -> SIGTERM or SIGINT -> health NOT_SERVING, running calls finish -> indexes saved, files closed.
+ *
+ * What can go wrong: any step fails with one line on stderr and the status number as exit status; a gallery that cannot
+ * be loaded stops the start (its files are not touched). A second signal ends the process at once: every acknowledged
+ * write is on disk anyway. */
+#include <argp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "engine.h"
+#include "failpoint.h"
+#include "galleries.h"
+#include "health.h"
+#include "log.h"
+#include "reflection.h"
+#include "routes.h"
+
+#ifndef INDEXD_VERSION
+#define INDEXD_VERSION "0.1.0"
+#endif
+
+struct arguments {
+    const char *command, *data, *config, *listen;
+};
+
+static int fail(const struct gx_err *err)
+{
+    fprintf(stderr, "indexd: %s\n", err->text);
+    return (int)err->status;
+}
+
+/* --- init --- */
+
+static int run_init(const struct arguments *args, const struct gx_config *config)
+{
+    struct gx_err err;
+    const char *ledger = config->ledger_path[0] == '\0' ? NULL : config->ledger_path;
+    if (gx_galleries_create(args->data, ledger, &err) != GX_OK)
+        return fail(&err);
+    printf("indexd: created %s; keep a copy of %s/secret.key in a safe place\n", args->data, args->data);
+    return 0;
+}
+
+/* --- serve --- */
+
+static void prepare_process(void)
+{
+    /* A core dump would be a file full of faces. */
+    prctl(PR_SET_DUMPABLE, 0);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+/* SIGTERM and SIGINT are blocked in every thread and waited for in this one. */
+static void block_signals(sigset_t *out)
+{
+    sigemptyset(out);
+    sigaddset(out, SIGTERM);
+    sigaddset(out, SIGINT);
+    pthread_sigmask(SIG_BLOCK, out, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static enum gx_status open_galleries(const struct arguments *args, const struct gx_config *config,
+                                     struct gx_galleries **out, struct gx_err *err)
+{
+    struct gx_galleries_options options = {
+        .data_dir = args->data,
+        .ledger_path = config->ledger_path[0] == '\0' ? NULL : config->ledger_path,
+        .ledger_mirror = config->ledger_mirror[0] == '\0' ? NULL : config->ledger_mirror,
+        .cache_bytes = config->store_cache << 20,
+        .rate_limit_bytes = config->store_rate_limit << 20,
+        .writer_queue_max = config->store_write_queue,
+        .tail_max = config->index_tail_max,
+        .rebuild_dead = config->index_rebuild_dead,
+        .rebuild_after_us = (int64_t)config->index_rebuild_after * 1000000,
+        .changed = gx_health_changed,
+    };
+    return gx_galleries_open(&options, out, err);
+}
+
+static enum gx_status start_rpc(const struct arguments *args, const struct gx_config *config, struct gx_app *app,
+                                struct gx_rpc **out, struct gx_err *err)
+{
+    size_t n_routes;
+    const struct gx_route *routes = gx_routes_table(&n_routes);
+    struct gx_rpc_options options = {
+        .listen = args->listen != NULL ? args->listen : config->server_listen,
+        .routes = routes,
+        .n_routes = n_routes,
+        .app = app,
+        .n_io = (unsigned)config->server_io_threads,
+        .n_workers = (unsigned)config->server_workers,
+        .queue_max = config->server_queue,
+        .connections_max = config->server_connections,
+        .streams_max = (uint32_t)config->server_streams,
+        .memory_max = config->server_call_memory << 20,
+        .grace_us = (int64_t)config->server_grace * 1000000,
+        .thread_begin = gx_engine_thread_begin,
+    };
+    return gx_rpc_start(&options, out, err);
+}
+
+/* Ends the process when a second signal comes while it is stopping. */
+static void *watch_second_signal(void *signals)
+{
+    int number;
+    sigwait(signals, &number);
+    gx_log_warn("stopped_at_once", "signal=%d", number);
+    _exit(128 + number);
+}
+
+static int run_serve(const struct arguments *args, const struct gx_config *config)
+{
+    struct gx_err err;
+    struct gx_app app = {0};
+    struct gx_rpc *rpc = NULL;
+    static sigset_t signals;
+    enum gx_status status;
+    pthread_t watcher;
+    int number;
+    prepare_process();
+    block_signals(&signals);
+    gx_log_set_level((enum gx_log_level)config->log_level);
+    gx_failpoint_init();
+    gx_rpc_prepare();
+    GX_TRY_OUT(open_galleries(args, config, &app.galleries, &err));
+    GX_TRY_OUT(gx_reflection_init(&err));
+    GX_TRY_OUT(gx_routes_begin(&app, &err));
+    GX_TRY_OUT(start_rpc(args, config, &app, &rpc, &err));
+    GX_TRY_OUT(gx_galleries_wait_loaded(app.galleries, &err));
+    printf("indexd: serving on %s\n", gx_rpc_address(rpc));
+    fflush(stdout);
+    sigwait(&signals, &number);
+    gx_log_info("stopping", "signal=%d", number);
+    pthread_create(&watcher, NULL, watch_second_signal, &signals);
+    pthread_detach(watcher);
+    gx_health_drain();
+out:
+    gx_rpc_stop(rpc);
+    gx_routes_end(&app);
+    gx_reflection_fini();
+    gx_galleries_close(app.galleries);
+    if (status != GX_OK)
+        return fail(&err);
+    gx_log_info("stopped", "status=ok");
+    return 0;
+}
+
+/* --- command line --- */
+
+const char *argp_program_version = "indexd " INDEXD_VERSION;
+
+static const char doc[] = "indexd: which enrolled photos are closest to this embedding?\v"
+                          "Commands:\n"
+                          "  init     create a data directory\n"
+                          "  serve    serve the galleries of a data directory until SIGTERM\n"
+                          "  config   print the configuration with all defaults, bounds and meanings\n\n"
+                          "Exit status: 0, or the status number of include/indexd/status.h.\n\n"
+                          "Examples:\n"
+                          "  indexd init --data /var/lib/indexd\n"
+                          "  indexd serve --data /var/lib/indexd --listen 127.0.0.1:7600\n"
+                          "  indexd config > indexd.ini";
+
+static const struct argp_option options[] = {
+    {"data", 'd', "DIR", 0, "Data directory (required)", 0},
+    {"listen", 'l', "HOST:PORT", 0, "Loopback address or unix:/path; port 0 takes any free one", 0},
+    {"config", 'c', "FILE", 0, "Configuration; see 'indexd config'", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *args = state->input;
+    switch (key) {
+    case 'd': args->data = arg; return 0;
+    case 'l': args->listen = arg; return 0;
+    case 'c': args->config = arg; return 0;
+    case ARGP_KEY_ARG:
+        if (args->command != NULL)
+            return ARGP_ERR_UNKNOWN;
+        args->command = arg;
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int usage_error(const char *text)
+{
+    fprintf(stderr, "indexd: %s; 'indexd --help' shows how\n", text);
+    return GX_E_INVALID;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments args = {0};
+    struct gx_config config;
+    struct gx_err err;
+    static const struct argp argp = {options, parse_option, "COMMAND", doc, NULL, NULL, NULL};
+    argp_err_exit_status = GX_E_INVALID;
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    gx_config_init(&config);
+    if (args.config != NULL && gx_config_read(&config, args.config, &err) != GX_OK)
+        return fail(&err);
+    if (args.command == NULL)
+        return usage_error("name a command: init, serve or config");
+    if (strcmp(args.command, "config") == 0) {
+        gx_config_print_reference(stdout);
+        return 0;
+    }
+    if (args.data == NULL)
+        return usage_error("--data DIR is needed");
+    if (strcmp(args.command, "init") == 0)
+        return run_init(&args, &config);
+    if (strcmp(args.command, "serve") == 0)
+        return run_serve(&args, &config);
+    return usage_error("no such command: init, serve or config");
+}

@@ -1,0 +1,248 @@
+/* What removals have in common, whether ordered now or found in the outer ledger at start: which rows an id means, what
+ * has to be deleted for a row, and the agreement of ledger and store.
+ *
+ * The path at start: ledger entry -> its ticket is in the store: then so are its deletes (they were one batch) -> else
+ * every record that it names or lists is deleted again, and the ticket written, in one synced batch. So whatever an
+ * older copy of the store brings back is gone before anything is loaded. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "gallery_private.h"
+
+#define ARENA_MAX ((size_t)1 << 30)
+
+/* What the store notes of the ledger: key "ledger", value format byte, entries u64, head of the chain. */
+#define NOTE_FORMAT 1
+#define NOTE_LEN    (1 + 8 + GX_DIGEST_LEN)
+
+static enum gx_status list_add(struct gx_rno_list *list, uint64_t rno, struct gx_arena *arena, struct gx_err *err)
+{
+    if (list->n == list->cap) {
+        uint64_t *grown;
+        size_t cap = GX_MAX((size_t)16, 2 * list->cap);
+        GX_TRY(gx_arena_array(arena, cap, sizeof(*grown), &grown, err));
+        if (list->n > 0)
+            memcpy(grown, list->rnos, list->n * sizeof(*grown));
+        list->rnos = grown;
+        list->cap = cap;
+    }
+    list->rnos[list->n++] = rno;
+    return GX_OK;
+}
+
+static enum gx_status resolve_list(struct gx_galleries *galleries, enum gx_family family,
+                                   const uint8_t prefix[GX_KEY_ID_LEN], struct gx_arena *arena,
+                                   struct gx_rno_list *rnos, struct gx_err *err)
+{
+    struct gx_store_iter *iter;
+    GX_TRY(gx_store_iter_begin(galleries->store, family, (struct gx_slice){prefix, GX_KEY_ID_LEN},
+                               (struct gx_slice){NULL, 0}, false, &iter, err));
+    enum gx_status status;
+    for (;;) {
+        struct gx_slice key, value;
+        bool more;
+        status = gx_store_iter_next(iter, &more, &key, &value, err);
+        if (status != GX_OK || !more)
+            break;
+        if (key.len != GX_KEY_LIST_LEN)
+            status = gx_fail(err, GX_E_CORRUPT, "a list family holds a key of %zu bytes", key.len);
+        else
+            status = list_add(rnos, gx_codec_get_u64(key.data + GX_KEY_ID_LEN), arena, err);
+        if (status != GX_OK)
+            break;
+    }
+    gx_store_iter_end(iter);
+    return status;
+}
+
+enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t gallery, enum gx_id_kind kind,
+                                 const struct gx_key *id, struct gx_arena *arena, struct gx_rno_list *rnos,
+                                 struct gx_err *err)
+{
+    uint8_t key[GX_KEY_ID_LEN];
+    gx_codec_id_key(gallery, id, key);
+    if (kind != GX_ID_RECORD)
+        return resolve_list(galleries, kind == GX_ID_ARREST ? GX_CF_BY_ARREST : GX_CF_BY_SUBJECT, key, arena, rnos,
+                            err);
+    struct gx_slice value;
+    enum gx_status status =
+        gx_store_get(galleries->store, GX_CF_BY_RECORD, (struct gx_slice){key, sizeof(key)}, arena, &value, err);
+    if (status == GX_E_NOT_FOUND)
+        return GX_OK;
+    GX_TRY(status);
+    if (value.len != 8)
+        return gx_fail(err, GX_E_CORRUPT, "family by_record holds a value of %zu bytes", value.len);
+    return list_add(rnos, gx_codec_get_u64(value.data), arena, err);
+}
+
+enum gx_status gx_replay_delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta, uint64_t rno,
+                                       struct gx_slice rec, struct gx_store_batch *batch, struct gx_key *out_id,
+                                       struct gx_err *err)
+{
+    struct gx_record record;
+    struct gx_key key;
+    uint8_t row[GX_KEY_ROW_LEN], id[GX_KEY_ID_LEN], list[GX_KEY_LIST_LEN];
+    struct gx_slice name = gx_slice_text(meta->name);
+    GX_TRY(gx_codec_record_decode(rec, &record, err));
+    gx_codec_row_key(meta->number, rno, row);
+    gx_store_batch_delete(batch, GX_CF_EMB, (struct gx_slice){row, sizeof(row)});
+    gx_store_batch_delete(batch, GX_CF_REC, (struct gx_slice){row, sizeof(row)});
+    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_RECORD, name, record.record_id, out_id, err));
+    gx_codec_id_key(meta->number, out_id, id);
+    gx_store_batch_delete(batch, GX_CF_BY_RECORD, (struct gx_slice){id, sizeof(id)});
+    if (record.arrest_id.len > 0) {
+        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_ARREST, name, record.arrest_id, &key, err));
+        gx_codec_list_key(meta->number, &key, rno, list);
+        gx_store_batch_delete(batch, GX_CF_BY_ARREST, (struct gx_slice){list, sizeof(list)});
+    }
+    if (record.subject_id.len > 0) {
+        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_SUBJECT, name, record.subject_id, &key, err));
+        gx_codec_list_key(meta->number, &key, rno, list);
+        gx_store_batch_delete(batch, GX_CF_BY_SUBJECT, (struct gx_slice){list, sizeof(list)});
+    }
+    return GX_OK;
+}
+
+/* --- the agreement of ledger and store --- */
+
+void gx_replay_note(struct gx_galleries *galleries, struct gx_store_batch *batch)
+{
+    uint8_t note[NOTE_LEN] = {NOTE_FORMAT};
+    struct gx_digest head;
+    gx_ledger_head(galleries->ledger, &head);
+    gx_codec_put_u64(note + 1, gx_ledger_entries(galleries->ledger));
+    memcpy(note + 9, head.bytes, GX_DIGEST_LEN);
+    gx_store_batch_put(batch, GX_CF_DEFAULT, gx_slice_text("ledger"), (struct gx_slice){note, sizeof(note)});
+}
+
+enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err)
+{
+    struct gx_arena arena;
+    struct gx_slice value;
+    uint8_t note[NOTE_LEN] = {0};
+    gx_arena_init(&arena, 4096);
+    enum gx_status status = gx_store_get(galleries->store, GX_CF_DEFAULT, gx_slice_text("ledger"), &arena, &value, err);
+    if (status == GX_OK && value.len == NOTE_LEN)
+        memcpy(note, value.data, NOTE_LEN);
+    gx_arena_fini(&arena);
+    if (status == GX_E_NOT_FOUND)
+        return GX_OK;
+    GX_TRY(status);
+    if (note[0] != NOTE_FORMAT)
+        return gx_fail(err, GX_E_CORRUPT, "what the store notes of the ledger is damaged: restore a backup");
+    struct gx_digest head;
+    uint64_t n_known = gx_codec_get_u64(note + 1), n = gx_ledger_entries(galleries->ledger);
+    gx_ledger_head(galleries->ledger, &head);
+    if (n < n_known)
+        return gx_fail(err, GX_E_CORRUPT,
+                       "'%s' holds %" PRIu64 " expungements, but the store knows of %" PRIu64
+                       ": it was cut or exchanged; put the newest copy or the mirror in its place",
+                       galleries->ledger_path, n, n_known);
+    if (n == n_known && memcmp(head.bytes, note + 9, GX_DIGEST_LEN) != 0)
+        return gx_fail(err, GX_E_CORRUPT, "'%s' is not the ledger of this store: put the right one in its place",
+                       galleries->ledger_path);
+    return GX_OK;
+}
+
+/* --- an entry that the store does not know --- */
+
+static int compare_rnos(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static const struct gx_gallery *find_listed(const struct gx_galleries *galleries, struct gx_slice name)
+{
+    for (size_t i = 0; i < galleries->n; i++)
+        if (gx_slice_equal(gx_slice_text(galleries->list[i]->meta.name), name))
+            return galleries->list[i];
+    return NULL;
+}
+
+static enum gx_status collect(struct gx_galleries *galleries, const struct gx_gallery *g,
+                              const struct gx_ledger_entry *entry, struct gx_arena *arena, struct gx_rno_list *rnos,
+                              struct gx_err *err)
+{
+    for (size_t i = 0; i < entry->n_records; i++)
+        GX_TRY(gx_replay_resolve(galleries, g->meta.number, GX_ID_RECORD, &entry->records[i], arena, rnos, err));
+    /* A named subject may have been enrolled again since, lawfully; a record or an arrest can't have been. */
+    for (size_t i = 0; entry->kind != GX_ID_SUBJECT && i < entry->n_named; i++)
+        GX_TRY(gx_replay_resolve(galleries, g->meta.number, entry->kind, &entry->named[i], arena, rnos, err));
+    if (rnos->n == 0)
+        return GX_OK;
+    qsort(rnos->rnos, rnos->n, sizeof(uint64_t), compare_rnos);
+    size_t n = 1;
+    for (size_t i = 1; i < rnos->n; i++)
+        if (rnos->rnos[i] != rnos->rnos[n - 1])
+            rnos->rnos[n++] = rnos->rnos[i];
+    rnos->n = n;
+    return GX_OK;
+}
+
+static enum gx_status delete_again(struct gx_galleries *galleries, const struct gx_gallery *g,
+                                   const struct gx_rno_list *rnos, struct gx_store_batch *batch, struct gx_arena *arena,
+                                   struct gx_err *err)
+{
+    for (size_t i = 0; i < rnos->n; i++) {
+        uint8_t row[GX_KEY_ROW_LEN];
+        struct gx_slice rec;
+        struct gx_key id;
+        gx_codec_row_key(g->meta.number, rnos->rnos[i], row);
+        GX_TRY(gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err));
+        GX_TRY(gx_replay_delete_record(galleries, &g->meta, rnos->rnos[i], rec, batch, &id, err));
+    }
+    return GX_OK;
+}
+
+static enum gx_status apply_entry(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                  struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err)
+{
+    const struct gx_gallery *g = find_listed(galleries, entry->gallery);
+    struct gx_rno_list rnos = {0};
+    struct gx_slice value;
+    uint8_t key[8];
+    if (g != NULL) {
+        GX_TRY(collect(galleries, g, entry, arena, &rnos, err));
+        GX_TRY(delete_again(galleries, g, &rnos, batch, arena, err));
+    }
+    uint64_t epoch = atomic_load(&galleries->epoch) + 1;
+    struct gx_ticket ticket = {.number = entry->number,
+                               .state = GX_TICKET_ACCEPTED,
+                               .kind = entry->kind,
+                               .gallery_number = g == NULL ? 0 : g->meta.number,
+                               .gallery = entry->gallery,
+                               .order_ref = entry->order_ref,
+                               .n_records = rnos.n,
+                               .epoch = epoch,
+                               .accepted_at_us = entry->at_us,
+                               .rnos = rnos.rnos};
+    GX_TRY(gx_codec_ticket_encode(&ticket, arena, &value, err));
+    gx_codec_put_u64(key, entry->number);
+    gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
+    gx_writer_put_counter(batch, gx_codec_key_epoch(), epoch);
+    GX_TRY(gx_store_commit(galleries->store, batch, err));
+    atomic_store(&galleries->epoch, epoch);
+    return GX_OK;
+}
+
+enum gx_status gx_replay_entry(void *arg, const struct gx_ledger_entry *entry, struct gx_err *err)
+{
+    struct gx_galleries *galleries = arg;
+    struct gx_store_batch *batch = NULL;
+    struct gx_arena arena;
+    struct gx_slice value;
+    uint8_t key[8];
+    gx_codec_put_u64(key, entry->number);
+    gx_arena_init(&arena, ARENA_MAX);
+    enum gx_status status =
+        gx_store_get(galleries->store, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, &arena, &value, err);
+    if (status == GX_E_NOT_FOUND) {
+        GX_TRY_OUT(gx_store_batch_new(galleries->store, &batch, err));
+        GX_TRY_OUT(apply_entry(galleries, entry, batch, &arena, err));
+    }
+out:
+    gx_store_batch_free(batch);
+    gx_arena_fini(&arena);
+    return status;
+}

@@ -1,0 +1,94 @@
+/* The bounded queue and its workers: first come, first served; a worker runs a message to its end. */
+#include "rpc_private.h"
+
+#include <stdlib.h>
+
+#include "log.h"
+
+bool gx_rpc_queue_push(struct gx_rpc_queue *queue, struct gx_call *call, bool forced)
+{
+    call->next = NULL;
+    (void)pthread_mutex_lock(&queue->lock);
+    bool room = forced || queue->len < queue->max;
+    if (room) {
+        if (queue->tail != NULL)
+            queue->tail->next = call;
+        else
+            queue->head = call;
+        queue->tail = call;
+        queue->len++;
+    }
+    bool wake = room && queue->n_idle > 0;
+    (void)pthread_mutex_unlock(&queue->lock);
+    if (wake)
+        (void)pthread_cond_signal(&queue->filled);
+    return room;
+}
+
+/* The next call; NULL: stopping and empty. */
+static struct gx_call *pop(struct gx_rpc_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    while (queue->head == NULL && !queue->stopping) {
+        queue->n_idle++;
+        (void)pthread_cond_wait(&queue->filled, &queue->lock);
+        queue->n_idle--;
+    }
+    struct gx_call *call = queue->head;
+    if (call != NULL) {
+        queue->head = call->next;
+        if (queue->head == NULL)
+            queue->tail = NULL;
+        queue->len--;
+    }
+    (void)pthread_mutex_unlock(&queue->lock);
+    return call;
+}
+
+static void *work(void *arg)
+{
+    struct gx_rpc *rpc = arg;
+    (void)pthread_setname_np(pthread_self(), "indexd-worker");
+    if (rpc->options.thread_begin != NULL)
+        rpc->options.thread_begin();
+    struct gx_call *call;
+    while ((call = pop(&rpc->queue)) != NULL)
+        gx_rpc_call_run(call);
+    return NULL;
+}
+
+enum gx_status gx_rpc_queue_start(struct gx_rpc *rpc, struct gx_err *err)
+{
+    rpc->queue.max = rpc->options.queue_max;
+    rpc->workers = calloc(rpc->options.n_workers, sizeof(*rpc->workers));
+    if (rpc->workers == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory for %u workers: lower their number", rpc->options.n_workers);
+    for (; rpc->n_workers_started < rpc->options.n_workers; rpc->n_workers_started++) {
+        int e = pthread_create(&rpc->workers[rpc->n_workers_started], NULL, work, rpc);
+        if (e != 0)
+            return gx_err_errno(err, e, "cannot start worker %u: lower their number", rpc->n_workers_started + 1);
+    }
+    return GX_OK;
+}
+
+void gx_rpc_queue_stop(struct gx_rpc *rpc)
+{
+    struct gx_rpc_queue *queue = &rpc->queue;
+    (void)pthread_mutex_lock(&queue->lock);
+    queue->stopping = true;
+    (void)pthread_cond_broadcast(&queue->filled);
+    (void)pthread_mutex_unlock(&queue->lock);
+    for (unsigned i = 0; i < rpc->n_workers_started; i++)
+        (void)pthread_join(rpc->workers[i], NULL);
+    rpc->n_workers_started = 0;
+    free(rpc->workers);
+    rpc->workers = NULL;
+}
+
+size_t gx_rpc_queue_length(struct gx_rpc_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    size_t len = queue->len;
+    (void)pthread_mutex_unlock(&queue->lock);
+    return len;
+}

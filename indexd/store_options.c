@@ -1,0 +1,88 @@
+/* The options of the store, in RocksDB's own words. Fixed here so that no configuration can weaken durability or
+ * erasure; a test reads them back from the OPTIONS file that RocksDB writes. */
+#include "store_private.h"
+
+#include <stdio.h>
+
+#define CACHE_DEFAULT ((size_t)64 << 20)
+
+static const char common_options[] =
+    /* A damaged WAL is refused, not silently cut short; a torn end (power cut) is cut. Every write syncs it. */
+    "wal_recovery_mode=kTolerateCorruptedTailRecords;manual_wal_flush=false;unordered_write=false;"
+    "enable_pipelined_write=false;allow_mmap_writes=false;allow_mmap_reads=false;avoid_flush_during_recovery=false;"
+    "atomic_flush=false;use_fsync=false;"
+    /* No WAL outlives the flush of what it holds, and a byte scan can read it. */
+    "WAL_ttl_seconds=0;WAL_size_limit_MB=0;recycle_log_file_num=0;wal_compression=kNoCompression;"
+    "max_total_wal_size=67108864;"
+    /* New files are read back: an erasure must not write damage. */
+    "paranoid_checks=true;paranoid_file_checks=true;force_consistency_checks=true;"
+    /* Files: rows stay readable for the scan, narrow compactions stay narrow. */
+    "compression=kNoCompression;bottommost_compression=kNoCompression;enable_blob_files=false;"
+    "compaction_style=kCompactionStyleLevel;level_compaction_dynamic_level_bytes=true;"
+    "max_bytes_for_level_base=67108864;target_file_size_base=8388608;write_buffer_size=8388608;"
+    "ttl=0;periodic_compaction_seconds=0;max_open_files=-1;max_background_jobs=2;"
+    "bytes_per_sync=1048576;wal_bytes_per_sync=0;"
+    /* At level INFO the log shows keys. */
+    "info_log_level=WARN_LEVEL;allow_data_in_errors=false;max_log_file_size=4194304;keep_log_file_num=4;"
+    "stats_dump_period_sec=0;stats_persist_period_sec=0;is_fd_close_on_exec=true;"
+    "create_missing_column_families=false;create_if_missing=false;error_if_exists=false;";
+
+/* Sequential inserts make files as large as the memtable; erasing a row rewrites the file that it is in. */
+static const char emb_options[] = "write_buffer_size=16777216;target_file_size_base=8388608;";
+
+static const char create_options[] = "create_if_missing=true;create_missing_column_families=true;error_if_exists=true;";
+
+void gx_store_options_fini(struct gx_store_settings *settings)
+{
+    for (int i = 0; i < GX_CF_COUNT; i++)
+        if (settings->families[i] != NULL)
+            rocksdb_options_destroy(settings->families[i]);
+    if (settings->limiter != NULL)
+        rocksdb_ratelimiter_destroy(settings->limiter);
+    if (settings->cache != NULL)
+        rocksdb_cache_destroy(settings->cache);
+}
+
+static enum gx_status family_options(const struct gx_store_settings *settings, enum gx_family family, bool create,
+                                     rocksdb_options_t **out, struct gx_err *err)
+{
+    char text[sizeof(common_options) + sizeof(emb_options) + sizeof(create_options)];
+    snprintf(text, sizeof(text), "%s%s%s", common_options, family == GX_CF_EMB ? emb_options : "",
+             create ? create_options : "");
+    rocksdb_options_t *base = rocksdb_options_create(), *options = rocksdb_options_create();
+    char *error = NULL;
+    rocksdb_get_options_from_string(base, text, options, &error);
+    rocksdb_options_destroy(base);
+    if (error != NULL) {
+        enum gx_status status =
+            gx_fail(err, GX_E_INTERNAL, "this version of RocksDB does not know an option: %s", error);
+        rocksdb_free(error);
+        rocksdb_options_destroy(options);
+        return status;
+    }
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_format_version(table, 5);
+    rocksdb_block_based_options_set_block_size(table, 4096);
+    rocksdb_block_based_options_set_checksum(table, 4); /* XXH3 */
+    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_block_cache(table, settings->cache);
+    rocksdb_options_set_block_based_table_factory(options, table);
+    rocksdb_block_based_options_destroy(table);
+    if (settings->limiter != NULL)
+        rocksdb_options_set_ratelimiter(options, settings->limiter);
+    *out = options;
+    return GX_OK;
+}
+
+enum gx_status gx_store_options_init(struct gx_store_settings *settings, const struct gx_store_options *wanted,
+                                     bool create, struct gx_err *err)
+{
+    *settings = (struct gx_store_settings){0};
+    size_t cache = wanted != NULL && wanted->cache_bytes > 0 ? wanted->cache_bytes : CACHE_DEFAULT;
+    settings->cache = rocksdb_cache_create_lru(cache);
+    if (wanted != NULL && wanted->rate_limit_bytes > 0)
+        settings->limiter = rocksdb_ratelimiter_create((int64_t)wanted->rate_limit_bytes, 100000, 10);
+    for (int i = 0; i < GX_CF_COUNT; i++)
+        GX_TRY(family_options(settings, (enum gx_family)i, create, &settings->families[i], err));
+    return GX_OK;
+}
