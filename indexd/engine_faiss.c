@@ -35,9 +35,9 @@
 #include "engine_faiss_head.h"
 #include "engine_faiss_train.h"
 
-#define FAISS_PREFIX_LEN 6         /* "faiss:" */
-#define FILLER_RNO       INT64_MAX /* under which scrub adds and removes; no row has it */
-#define BLOCK_ROWS       4096      /* rotated, or written over, at a time */
+#define FAISS_PREFIX_LEN 6               /* "faiss:" */
+#define FILLER_RNO       (INT64_MAX - 1) /* under which scrub adds and removes; no row has it */
+#define BLOCK_ROWS       4096            /* rotated, or written over, at a time */
 
 /* From OpenMP and OpenBLAS, whose headers are not installed with every compiler. */
 void omp_set_num_threads(int n);
@@ -367,7 +367,7 @@ static enum gx_status scrub(struct faiss_engine *f, const size_t *lens, size_t n
             status = add_filler(f, list, lens[list] - len, err);
     }
     FaissIDSelectorRange *selector = NULL;
-    if (faiss_IDSelectorRange_new(&selector, FILLER_RNO - 1, FILLER_RNO) != 0) {
+    if (faiss_IDSelectorRange_new(&selector, FILLER_RNO, FILLER_RNO + 1) != 0) {
         f->broken = true;
         return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
     }

@@ -7,7 +7,9 @@
 #include <faiss/c_api/VectorTransform_c.h>
 #include <faiss/c_api/index_factory_c.h>
 
-#define KMEANS_TURNS 10 /* as FAISS's own IVF */
+#define KMEANS_TURNS   10 /* as FAISS's own IVF */
+#define ROTATION_TURNS 20 /* FAISS takes 50; measured: no better recall from 20 on */
+#define ROTATION_ROWS  16384
 
 enum gx_status gx_engine_faiss_train_repeat(const struct gx_faiss_form *form, const float *rows, uint64_t n,
                                             float **out_copy, uint64_t *out_n, struct gx_err *err)
@@ -58,7 +60,8 @@ enum gx_status gx_engine_faiss_train_rotation(const struct gx_faiss_form *form, 
     if (faiss_OPQMatrix_new_with(&opq, (int)form->dim, (int)form->opq_m, (int)form->index_dim) != 0)
         return gx_engine_faiss_fail(err, GX_E_INTERNAL, "make a rotation");
     enum gx_status status = GX_OK;
-    if (faiss_VectorTransform_train(opq, (idx_t)n, rows) != 0)
+    faiss_OPQMatrix_set_niter(opq, ROTATION_TURNS);
+    if (faiss_VectorTransform_train(opq, (idx_t)GX_MIN(n, (uint64_t)ROTATION_ROWS), rows) != 0)
         status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "train a rotation");
     else
         status = read_rotation(form, opq, out, err);

@@ -30,6 +30,7 @@ enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, struct gx_gall
     atomic_init(&g->references, 1);
     g->building_upto = UINT64_MAX;
     g->feed = 16;
+    g->build.stage = "";
     pthread_mutex_init(&g->change, NULL);
     pthread_mutex_init(&g->removals_lock, NULL);
     pthread_mutex_init(&g->build_lock, NULL);

@@ -179,23 +179,16 @@ static enum gx_status open_copy(struct copy *copy, struct gx_err *err)
     return io_error(errno, "lock", copy, err);
 }
 
-static bool is_zero(const uint8_t *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (bytes[i] != 0)
-            return false;
-    return true;
-}
-
 static void decode_marks(const uint8_t bytes[GX_LEDGER_FIRST], struct front *out)
 {
+    static const uint8_t nothing[GX_LEDGER_MARK_LEN];
     out->newest = -1;
     for (int i = 0; i < 2; i++) {
         memcpy(out->raw[i], bytes + GX_LEDGER_MARK_AT(i), GX_LEDGER_MARK_LEN);
         struct gx_ledger_mark *mark = &out->marks[i];
         out->valid[i] = gx_ledger_entry_decode_mark(out->raw[i], mark) && mark->n_entries % 2 == (uint64_t)i &&
                         mark->len >= GX_LEDGER_FIRST;
-        out->blank[i] = is_zero(out->raw[i], GX_LEDGER_MARK_LEN);
+        out->blank[i] = memcmp(out->raw[i], nothing, sizeof(nothing)) == 0;
         if (out->valid[i] && (out->newest < 0 || mark->n_entries > out->marks[out->newest].n_entries))
             out->newest = i;
     }
@@ -422,7 +415,6 @@ static enum gx_status compare(const struct gx_ledger *ledger, const struct copy 
 static enum gx_status catch_up(struct gx_ledger *ledger, const struct copy *mirror, const struct front *front,
                                uint64_t at, struct gx_err *err)
 {
-    bool changed = at < ledger->now.len;
     uint8_t bytes[PIECE_LEN];
     for (size_t n; at < ledger->now.len; at += n) {
         n = (size_t)GX_MIN(ledger->now.len - at, sizeof(bytes));
@@ -431,8 +423,7 @@ static enum gx_status catch_up(struct gx_ledger *ledger, const struct copy *mirr
     }
     if (front->size > ledger->now.len)
         GX_TRY(cut(ledger, mirror, ledger->now.len, err));
-    if (changed)
-        GX_TRY(sync_copy(ledger, mirror, err));
+    GX_TRY(sync_copy(ledger, mirror, err)); /* also what was there: it may never have reached the disk */
     for (uint64_t i = ledger->now.n_entries; i < ledger->now.n_entries + 2; i++)
         if (memcmp(front->raw[i % 2], ledger->marks[i % 2], GX_LEDGER_MARK_LEN) != 0)
             GX_TRY(write_durably(ledger, mirror, GX_LEDGER_MARK_AT(i), ledger->marks[i % 2], GX_LEDGER_MARK_LEN, err));

@@ -26,7 +26,7 @@ for object in "$build"/obj/indexd/*.o; do
     file=$(basename "$object" .o)
     other=$(other_name_of "$file")
     for name in $(nm -g --defined-only "$object" | awk '{ print $3 }'); do
-        case $file:$name in main:main | accept_guard:accept4 | *:__*) continue ;; esac # __: of a sanitizer
+        case $file:$name in main:main | main:argp_* | accept_guard:accept4 | *:__*) continue ;; esac # __: of a sanitizer
         part=$file
         while [[ $name != gx_"$part" && $name != gx_"$part"_* ]]; do
             if [[ $part == *_* ]]; then
