@@ -66,6 +66,8 @@ GEN_O       := $(PROTOS:schemas/%.proto=$(O)/gen/%.pb-c.o)
 SERVER_O    := $(patsubst %.c,$(O)/%.o,$(wildcard indexd/*.c))
 CTL_O       := $(patsubst %.c,$(O)/%.o,$(wildcard client/indexctl*.c))
 CLIENT_O    := $(filter-out $(CTL_O),$(patsubst %.c,$(O)/%.o,$(wildcard client/*.c)))
+# The status table is the server's and the client library's.
+CLIENT_O    += $(if $(CLIENT_O),$(O)/shared/status.o)
 TESTLIB_O   := $(patsubst %.c,$(O)/%.o,$(wildcard tests/lib/*.c))
 BENCH_O     := $(patsubst %.c,$(O)/%.o,$(wildcard bench/*.c))
 
@@ -162,11 +164,16 @@ $(GEN)/schema_fds.h:
 	    '#include <stddef.h>' 'extern const unsigned char gx_schema_fds[];' 'extern const size_t gx_schema_fds_len;' '#endif' >$@
 
 # ---------------------------------------------------------------- objects
-# Rebuilt when the flags change, not when this file does.
-FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(LDFLAGS)
-$(B)/flags: FORCE
+# A file that is rewritten only when its text changes: objects are remade when the flags do, archives and programs when
+# a source comes or goes.
+define remember
 	@mkdir -p $(@D)
-	@[ "$$(cat $@ 2>/dev/null)" = '$(subst ','\'',$(FLAGS))' ] || echo '$(subst ','\'',$(FLAGS))' >$@
+	@[ "$$(cat $@ 2>/dev/null)" = '$(subst ','\'',$(1))' ] || echo '$(subst ','\'',$(1))' >$@
+endef
+$(B)/flags: FORCE
+	$(call remember,$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(LDFLAGS))
+$(B)/sources: FORCE
+	$(call remember,$(SERVER_O) $(CTL_O) $(CLIENT_O) $(TESTLIB_O) $(GEN_O))
 
 define compile
 	@mkdir -p $(@D)
@@ -178,6 +185,8 @@ $(O)/gen/%.o: $(GEN)/%.c $(B)/flags | $(GEN_H) deps
 	$(call compile,-w -fPIC)
 $(O)/indexd/%.o: indexd/%.c $(B)/flags | $(GEN_H) deps
 	$(call compile,$(WARN) -fPIE)
+$(O)/shared/%.o: indexd/%.c $(B)/flags | $(GEN_H) deps
+	$(call compile,$(WARN) -fPIC)
 $(O)/client/%.o: client/%.c $(B)/flags | $(GEN_H) deps
 	$(call compile,$(WARN) -fPIC)
 # -iquote: "rows.h" means ours, while <limits.h> stays the system's.
@@ -194,7 +203,7 @@ ALL_O := $(SERVER_O) $(CTL_O) $(CLIENT_O) $(TESTLIB_O) $(BENCH_O) $(TESTS_O) $(F
 define archive
 	@mkdir -p $(@D)
 	@rm -f $@
-	@ar rcs $@ $^
+	@ar rcs $@ $(filter %.o,$^)
 endef
 define link
 	@mkdir -p $(@D)
@@ -202,29 +211,29 @@ define link
 	@$(CC) $(LDFLAGS) -pie -o $@ $(1)
 endef
 
-$(SERVER_A): $(filter-out %/main.o,$(SERVER_O)) $(GEN_O) $(O)/gen/schema_fds.o
+$(SERVER_A): $(filter-out %/main.o,$(SERVER_O)) $(GEN_O) $(O)/gen/schema_fds.o $(B)/sources
 	$(archive)
-$(B)/libindexd.a: $(CLIENT_O) $(GEN_O)
+$(B)/libindexd.a: $(CLIENT_O) $(GEN_O) $(B)/sources
 	$(archive)
-$(CTL_A): $(filter-out %/indexctl.o,$(CTL_O))
+$(CTL_A): $(filter-out %/indexctl.o,$(CTL_O)) $(B)/sources
 	$(archive)
-$(TESTLIB_A): $(TESTLIB_O)
+$(TESTLIB_A): $(TESTLIB_O) $(B)/sources
 	$(archive)
 
 # From objects, not from the archive, and with accept4 in the dynamic table: the program's accept4 must take the place
 # of libc's for libgrpc (indexd/accept_guard.c; tests/check_symbols.sh proves it).
-$(B)/indexd: $(SERVER_O) $(GEN_O) $(O)/gen/schema_fds.o
-	$(call link,$^ -Wl$(comma)--export-dynamic-symbol=accept4 $(LIBS_SERVER))
+$(B)/indexd: $(SERVER_O) $(GEN_O) $(O)/gen/schema_fds.o $(B)/sources
+	$(call link,$(filter %.o,$^) -Wl$(comma)--export-dynamic-symbol=accept4 $(LIBS_SERVER))
 
-$(B)/indexctl: $(CTL_O) $(B)/libindexd.a
-	$(call link,$^ -ljansson $(LIBS_CLIENT))
+$(B)/indexctl: $(CTL_O) $(B)/libindexd.a $(B)/sources
+	$(call link,$(filter %.o %.a,$^) -ljansson $(LIBS_CLIENT))
 
 # Exports what the public headers declare, nothing else.
 $(B)/libindexd.map: $(wildcard include/indexd/*.h)
 	@mkdir -p $(@D)
 	@{ echo '{ global:'; grep -ohE '\bgx_[a-z0-9_]+ *\(' $^ | sed 's/ *(/;/' | sort -u; echo 'local: *; };'; } >$@
 
-$(B)/libindexd.so: $(CLIENT_O) $(GEN_O) $(B)/libindexd.map
+$(B)/libindexd.so: $(CLIENT_O) $(GEN_O) $(B)/libindexd.map $(B)/sources
 	@echo "  LD   $@"
 	@$(CC) $(LDFLAGS) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -shared -o $@ -Wl,-soname,libindexd.so.$(firstword $(subst ., ,$(VERSION))) \
 	    -Wl,--version-script=$(B)/libindexd.map $(filter %.o,$^) $(LIBS_CLIENT)
@@ -253,9 +262,9 @@ check-symbols: all
 	@tests/check_symbols.sh $(B)
 check-cppcheck: deps
 	@mkdir -p build/cppcheck
-	@cppcheck -q -j2 --cppcheck-build-dir=build/cppcheck --std=c11 --enable=warning,performance,portability \
-	    --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --error-exitcode=1 \
-	    -D_GNU_SOURCE -Iinclude indexd client
+	@cppcheck -q -j2 --cppcheck-build-dir=build/cppcheck --std=c11 \
+	    --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/cppcheck.supp --error-exitcode=1 \
+	    -D_GNU_SOURCE -DGX_VERSION='"$(VERSION)"' -Iinclude indexd client
 
 # make test-unit, test-path, …: one kind of tests in this configuration; ONLY=test_x runs that one, SKIP=unit/test_x not.
 .PHONY: $(KINDS:%=test-%) test-interop

@@ -35,9 +35,9 @@ struct expungement {
     struct gx_digest content;
 
     struct gx_rno_list rnos;
-    struct gx_key *records; /* [rnos.n] keyed hashes of their ids */
-    uint64_t *keepers_rnos; /* malloc'ed copy for the keeper */
-    bool logged;            /* it is in the ledger */
+    struct gx_key *records;     /* [rnos.n] keyed hashes of their ids */
+    struct gx_pending *pending; /* for the keeper */
+    bool logged;                /* it is in the ledger */
     struct gx_ticket ticket;
     struct gx_expunge_out out;
     gx_expunge_done *done; /* NULL once it was answered */
@@ -48,7 +48,7 @@ static void expungement_free(struct expungement *x)
 {
     gx_gallery_unref(x->gallery);
     gx_arena_fini(&x->arena);
-    free(x->keepers_rnos);
+    free(x->pending);
     free(x);
 }
 
@@ -147,7 +147,11 @@ static enum gx_status fill_batch(struct gx_galleries *galleries, struct expungem
         uint8_t row[GX_KEY_ROW_LEN];
         struct gx_slice rec;
         gx_codec_row_key(x->gallery->meta.number, x->rnos.rnos[i], row);
-        GX_TRY(gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err));
+        enum gx_status status =
+            gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err);
+        if (status == GX_E_NOT_FOUND && x->logged)
+            continue; /* another order has deleted it since */
+        GX_TRY(status);
         GX_TRY(gx_replay_delete_record(galleries, &x->gallery->meta, x->rnos.rnos[i], rec, batch, &x->records[i], err));
     }
     GX_TRY(gx_codec_ticket_encode(&x->ticket, arena, &value, err));
@@ -158,19 +162,6 @@ static enum gx_status fill_batch(struct gx_galleries *galleries, struct expungem
         struct gx_request_memory memory = {x->content, x->ticket.accepted_at_us, x->ticket.epoch, x->ticket.number, 0};
         gx_writer_remember(batch, &x->request, &memory);
     }
-    return GX_OK;
-}
-
-/* Everything that may fail for want of memory, before anything is durable. */
-static enum gx_status reserve(struct gx_galleries *galleries, struct expungement *x, struct gx_err *err)
-{
-    GX_TRY(gx_gallery_reserve_removals(x->gallery, x->rnos.n, err));
-    GX_TRY(gx_keeper_reserve(galleries, err));
-    x->keepers_rnos = malloc(GX_MAX(x->rnos.n, (size_t)1) * sizeof(uint64_t));
-    if (x->keepers_rnos == NULL)
-        return gx_fail(err, GX_E_NOMEM, "expunge: out of memory");
-    if (x->rnos.n > 0)
-        memcpy(x->keepers_rnos, x->rnos.rnos, x->rnos.n * sizeof(uint64_t));
     return GX_OK;
 }
 
@@ -241,7 +232,7 @@ static enum gx_status prepare(struct gx_mutation *self, struct gx_galleries *gal
         x->out.epoch = atomic_load(&galleries->epoch);
         if (x->validate_only)
             return GX_OK;
-        GX_TRY(reserve(galleries, x, err));
+        GX_TRY(gx_keeper_reserve(x->rnos.rnos, x->rnos.n, &x->pending, err));
         x->ticket = (struct gx_ticket){.number = galleries->next_ticket,
                                        .state = GX_TICKET_ACCEPTED,
                                        .kind = x->kind,
@@ -254,6 +245,8 @@ static enum gx_status prepare(struct gx_mutation *self, struct gx_galleries *gal
                                        .rnos = x->rnos.rnos};
     }
     x->ticket.epoch = x->out.epoch = epoch;
+    /* What may fail for want of memory comes before the ledger. */
+    GX_TRY(gx_gallery_reserve_removals(x->gallery, x->rnos.n, err));
     GX_TRY(fill_batch(galleries, x, batch, arena, err));
     if (!x->logged) {
         bool *hidden;
@@ -280,8 +273,8 @@ static void publish(struct gx_mutation *self, struct gx_galleries *galleries, ui
     struct expungement *x = (struct expungement *)self;
     (void)epoch;
     uint64_t serial = gx_gallery_note_removals(x->gallery, x->rnos.rnos, x->rnos.n);
-    gx_keeper_add_ticket(galleries, x->ticket.number, x->gallery->meta.number, x->keepers_rnos, x->rnos.n, serial);
-    x->keepers_rnos = NULL;
+    gx_keeper_add_ticket(galleries, x->pending, x->ticket.number, x->gallery->meta.number, serial);
+    x->pending = NULL;
     gx_keeper_wake(galleries);
 }
 

@@ -241,15 +241,9 @@ static enum gx_status resume_tickets(struct gx_galleries *galleries, struct gx_e
         GX_TRY_OUT(gx_codec_ticket_decode(value, &arena, &ticket, err));
         if (gx_expunge_is_final(&ticket))
             continue;
-        uint64_t *rnos = malloc(GX_MAX(ticket.n_records, (uint64_t)1) * sizeof(*rnos));
-        if (rnos == NULL || gx_keeper_reserve(galleries, err) != GX_OK) {
-            free(rnos);
-            status = gx_fail(err, GX_E_NOMEM, "resume tickets: out of memory");
-            goto out;
-        }
-        if (ticket.n_records > 0)
-            memcpy(rnos, ticket.rnos, ticket.n_records * sizeof(*rnos));
-        gx_keeper_add_ticket(galleries, ticket.number, ticket.gallery_number, rnos, ticket.n_records, 0);
+        struct gx_pending *pending;
+        GX_TRY_OUT(gx_keeper_reserve(ticket.rnos, ticket.n_records, &pending, err));
+        gx_keeper_add_ticket(galleries, pending, ticket.number, ticket.gallery_number, 0);
     }
 out:
     gx_store_iter_end(iter);

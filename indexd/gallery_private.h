@@ -196,10 +196,11 @@ GX_MUST enum gx_status gx_keeper_run(struct gx_galleries *galleries, struct gx_e
 void gx_keeper_stop(struct gx_galleries *galleries);
 void gx_keeper_free(struct gx_galleries *galleries);
 void gx_keeper_wake(struct gx_galleries *galleries);
-/* A ticket whose rows must leave memory and index. Takes @rnos (malloc'ed); @serial of its removals, 0 = not noted yet.
- * Each needs a reserve before, which is what can fail. */
-GX_MUST enum gx_status gx_keeper_reserve(struct gx_galleries *galleries, struct gx_err *err);
-void gx_keeper_add_ticket(struct gx_galleries *galleries, uint64_t number, uint32_t gallery, uint64_t *rnos, size_t n,
+/* A ticket whose rows must leave memory and index. reserve is what can fail (free() undoes it); add takes @pending.
+ * @serial of its removals, 0 = not noted yet. */
+struct gx_pending;
+GX_MUST enum gx_status gx_keeper_reserve(const uint64_t *rnos, size_t n, struct gx_pending **out, struct gx_err *err);
+void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, uint64_t number, uint32_t gallery,
                           uint64_t serial);
 /* An expungement that is in the ledger and hidden, but whose batch could not be written: submitted again until it is.
  */

@@ -18,21 +18,20 @@
 #include "log.h"
 
 #define ROUND_US        1000000
-#define RETRY_US        5000000
 #define REMEMBER_US     ((int64_t)24 * 3600 * 1000000)
 #define FORGET_EVERY_US ((int64_t)3600 * 1000000)
 #define WIPE_AT_ONCE    256 /* rows wiped per hold of the gallery's lock */
 #define REMOVE_AT_ONCE  256 /* rows an engine forgets per hold */
 #define ARENA_MAX       ((size_t)256 << 20)
 
-struct pending {
-    struct pending *next;
+struct gx_pending {
+    struct gx_pending *next;
     uint64_t number;
     uint32_t gallery;
-    uint64_t *rnos;
-    size_t n;
-    uint64_t serial; /* of its last removal in the gallery's log */
+    uint64_t serial; /* of its last removal in the gallery's log; 0 = not noted there yet */
     bool wiped;
+    size_t n;
+    uint64_t rnos[]; /* [n] */
 };
 
 struct deleted {
@@ -45,10 +44,10 @@ struct gx_keeper {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t wake;
     bool stopping, woken;
-    struct pending *pending, *spare; /* spare: reserved, so that the next adding cannot fail */
+    struct gx_pending *pending;
     struct gx_mutation *retries;
     struct deleted *deleted;
-    int64_t retried_at_us, forgot_at_us;
+    int64_t forgot_at_us;
 };
 
 static void *run(void *arg);
@@ -93,13 +92,10 @@ void gx_keeper_free(struct gx_galleries *galleries)
     struct gx_keeper *k = galleries->keeper;
     if (k == NULL)
         return;
-    struct pending *lists[] = {k->pending, k->spare};
-    for (size_t i = 0; i < GX_COUNT_OF(lists); i++)
-        for (struct pending *p = lists[i], *next; p != NULL; p = next) {
-            next = p->next;
-            free(p->rnos);
-            free(p);
-        }
+    for (struct gx_pending *p = k->pending, *next; p != NULL; p = next) {
+        next = p->next;
+        free(p);
+    }
     for (struct deleted *d = k->deleted, *next; d != NULL; d = next) {
         next = d->next;
         free(d);
@@ -123,28 +119,30 @@ void gx_keeper_wake(struct gx_galleries *galleries)
     pthread_mutex_unlock(&k->lock);
 }
 
-enum gx_status gx_keeper_reserve(struct gx_galleries *galleries, struct gx_err *err)
+enum gx_status gx_keeper_reserve(const uint64_t *rnos, size_t n, struct gx_pending **out, struct gx_err *err)
 {
-    struct gx_keeper *k = galleries->keeper;
-    pthread_mutex_lock(&k->lock);
-    if (k->spare == NULL)
-        k->spare = calloc(1, sizeof(*k->spare));
-    bool reserved = k->spare != NULL;
-    pthread_mutex_unlock(&k->lock);
-    return reserved ? GX_OK : gx_fail(err, GX_E_NOMEM, "note a ticket: out of memory");
+    struct gx_pending *p = calloc(1, sizeof(*p) + n * sizeof(*rnos));
+    *out = p;
+    if (p == NULL)
+        return gx_fail(err, GX_E_NOMEM, "note a ticket: out of memory");
+    p->n = n;
+    if (n > 0)
+        memcpy(p->rnos, rnos, n * sizeof(*rnos));
+    return GX_OK;
 }
 
-void gx_keeper_add_ticket(struct gx_galleries *galleries, uint64_t number, uint32_t gallery, uint64_t *rnos, size_t n,
+void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, uint64_t number, uint32_t gallery,
                           uint64_t serial)
 {
     struct gx_keeper *k = galleries->keeper;
+    pending->number = number;
+    pending->gallery = gallery;
+    pending->serial = serial;
     pthread_mutex_lock(&k->lock);
-    struct pending *p = k->spare, **end = &k->pending;
-    k->spare = NULL;
-    *p = (struct pending){.number = number, .gallery = gallery, .rnos = rnos, .n = n, .serial = serial};
+    struct gx_pending **end = &k->pending;
     while (*end != NULL)
         end = &(*end)->next;
-    *end = p;
+    *end = pending;
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -172,7 +170,7 @@ void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_galle
 
 /* --- tickets --- */
 
-static void wipe_rows(struct gx_gallery *g, const struct pending *p)
+static void wipe_rows(struct gx_gallery *g, const struct gx_pending *p)
 {
     for (size_t i = 0; i < p->n; i += WIPE_AT_ONCE) {
         pthread_rwlock_wrlock(&g->lock);
@@ -253,7 +251,8 @@ static enum gx_status stamp_ticket(struct gx_galleries *galleries, uint64_t numb
 }
 
 /* *out_done: the ticket is stamped, or its gallery is gone (its rows left memory with it). */
-static enum gx_status carry_out(struct gx_galleries *galleries, struct pending *p, bool *out_done, struct gx_err *err)
+static enum gx_status carry_out(struct gx_galleries *galleries, struct gx_pending *p, bool *out_done,
+                                struct gx_err *err)
 {
     *out_done = false;
     struct gx_gallery *g = gx_gallery_find_number(galleries, p->gallery);
@@ -289,11 +288,11 @@ static void carry_out_all(struct gx_galleries *galleries)
 {
     struct gx_keeper *k = galleries->keeper;
     pthread_mutex_lock(&k->lock);
-    struct pending *list = k->pending;
+    struct gx_pending *list = k->pending;
     k->pending = NULL;
     pthread_mutex_unlock(&k->lock);
-    struct pending *left = NULL, **end = &left;
-    for (struct pending *p = list, *next; p != NULL; p = next) {
+    struct gx_pending *left = NULL, **end = &left;
+    for (struct gx_pending *p = list, *next; p != NULL; p = next) {
         struct gx_err err;
         bool finished;
         next = p->next;
@@ -307,7 +306,6 @@ static void carry_out_all(struct gx_galleries *galleries)
         }
         if (galleries->ticket_changed != NULL)
             galleries->ticket_changed(galleries->ticket_changed_arg, p->number);
-        free(p->rnos);
         free(p);
     }
     pthread_mutex_lock(&k->lock);
@@ -485,10 +483,7 @@ static void *run(void *arg)
     gx_engine_thread_begin();
     do {
         int64_t now = gx_clock_monotonic_us();
-        if (now - k->retried_at_us >= RETRY_US) {
-            k->retried_at_us = now;
-            submit_again(galleries);
-        }
+        submit_again(galleries);
         carry_out_all(galleries);
         drop_deleted(galleries);
         if (k->forgot_at_us == 0 || now - k->forgot_at_us >= FORGET_EVERY_US) {

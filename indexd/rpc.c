@@ -121,9 +121,8 @@ static void *serve(void *arg)
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
         struct gx_rpc_tag *tag = event.tag;
-        /* What the thread that began the operation wrote before it counted itself in is seen from here on. */
-        (void)atomic_load_explicit(&tag->call->refs, memory_order_acquire);
-        tag->fn(tag->call, event.success != 0);
+        void (*fn)(struct gx_call * call, bool ok) = atomic_load_explicit(&tag->fn, memory_order_acquire);
+        fn(tag->call, event.success != 0);
     }
 }
 

@@ -223,8 +223,8 @@ bool gx_call_stopped(void *call)
 void gx_rpc_call_begin(struct gx_call *call, const grpc_op *ops, size_t n_ops, struct gx_rpc_tag *tag,
                        void (*fn)(struct gx_call *call, bool ok))
 {
-    tag->fn = fn;
     (void)atomic_fetch_add(&call->refs, 1);
+    atomic_store_explicit(&tag->fn, fn, memory_order_release);
     grpc_call_error e = grpc_call_start_batch(call->core, ops, n_ops, tag, NULL);
     if (e != GRPC_CALL_OK) {
         gx_log_error("start_batch_refused", "why=%s ops=%zu first=%d", grpc_call_error_to_string(e), n_ops,
@@ -470,7 +470,7 @@ static void on_request(struct gx_call *call, bool ok)
 void gx_rpc_call_arm(struct gx_rpc_io *io, struct gx_rpc_method *method)
 {
     struct gx_call *call = new_call(io, method);
-    call->t_request.fn = on_request;
+    atomic_store_explicit(&call->t_request.fn, on_request, memory_order_release);
     grpc_server *server = io->rpc->server;
     grpc_call_error e;
     if (method->route == NULL) {

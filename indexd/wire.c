@@ -193,7 +193,7 @@ enum gx_status gx_wire_get_page(uint32_t size, ProtobufCBinaryData token, char l
     *out_number = 0;
     if (token.len == 0)
         return GX_OK;
-    bool good = token.len >= 2 && token.data[0] == (uint8_t)letter;
+    bool good = token.data[0] == (uint8_t)letter;
     for (size_t i = 1; good && i < token.len; i++) {
         unsigned digit = token.data[i] - (unsigned)'0';
         good = digit <= 9 && !__builtin_mul_overflow(*out_number, (uint64_t)10, out_number) &&

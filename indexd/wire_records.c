@@ -3,9 +3,8 @@
 #include "vec.h"
 #include "wire_private.h"
 
-/* What the smallest attributes, records and ids of a full request unfold to, beyond 8 x their length. */
-#define ROOM_INSERT (4u << 20)
-#define ROOM        (256u << 10)
+#define ROOM_INSERT (4u << 20) /* 1,000 records of the shortest attributes unfold to more than 8 x their length */
+#define ROOM        (64u << 10)
 #define TOKEN       'r' /* of page tokens: the rno to go on from */
 
 /* --- requests --- */

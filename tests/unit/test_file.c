@@ -9,8 +9,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -297,22 +299,27 @@ END_TEST
 
 static uint8_t sent[1 << 20], received[sizeof(sent) + 1];
 
-static void *receive(void *arg)
-{
-    int fd = *(const int *)arg;
-    size_t len = 0;
-    ssize_t n;
-    while ((n = read(fd, received + len, sizeof(received) - len)) != 0)
-        if (n > 0)
-            len += (size_t)n;
-        else if (errno != EINTR)
-            break;
-    return (void *)(uintptr_t)len;
-}
+static atomic_int n_signals;
 
-static void ignore(int signal_number)
+static void count_signal(int signal_number)
 {
     (void)signal_number;
+    n_signals++;
+}
+
+/* Reads to the end, but first lets the writer block on a full pipe and be interrupted there some times. */
+static void *receive(void *arg)
+{
+    int fd = *(const int *)arg, waiting = 0;
+    while (ioctl(fd, FIONREAD, &waiting) == 0 && waiting < fcntl(fd, F_GETPIPE_SZ))
+        sched_yield();
+    for (int enough = n_signals + 5; n_signals < enough;)
+        sched_yield();
+    size_t len = 0;
+    ssize_t n;
+    while ((n = read(fd, received + len, sizeof(received) - len)) > 0)
+        len += (size_t)n;
+    return (void *)(uintptr_t)len;
 }
 
 START_TEST(everything_is_written_across_short_writes_and_signals)
@@ -323,10 +330,15 @@ START_TEST(everything_is_written_across_short_writes_and_signals)
         sent[i] = (uint8_t)(i ^ (i >> 8));
     ck_assert_int_eq(pipe(ends), 0);
     /* Signals that interrupt write(2) and do not restart it. */
-    struct sigaction action = {.sa_handler = ignore};
+    struct sigaction action = {.sa_handler = count_signal};
     struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
     ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+    sigset_t alarms;
+    ck_assert_int_eq(sigemptyset(&alarms), 0);
+    ck_assert_int_eq(sigaddset(&alarms, SIGALRM), 0);
+    ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &alarms, NULL), 0); /* the reader gets none */
     ck_assert_int_eq(pthread_create(&reader, NULL, receive, &ends[0]), 0);
+    ck_assert_int_eq(pthread_sigmask(SIG_UNBLOCK, &alarms, NULL), 0);
     ck_assert_int_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
     enum gx_status status = gx_file_write_all(ends[1], sent, sizeof(sent), "pipe", &err);
     ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);

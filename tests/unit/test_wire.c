@@ -150,7 +150,7 @@ static const char *spoil_tuning(int i)
     case 1: tuning.ef_search = 10001; return "options: tuning.ef_search";
     case 2: tuning.candidates = 6; return "options: tuning.candidates: 7";
     case 3: tuning.candidates = 100001; return "options: tuning.candidates";
-    case 4: options.exact = true; return "options.tuning";
+    case 4: options.exact = true, tuning.candidates = 0; return "options.tuning";
     case 5: options.exact = true, tuning.knob_case = INDEXD__V1__TUNING__KNOB__NOT_SET; return "options.tuning";
     case 6: tuning.knob_case = INDEXD__V1__TUNING__KNOB_NPROBE, tuning.nprobe = 0; return "options: tuning.nprobe";
     default: break;
@@ -207,6 +207,7 @@ START_TEST(widest_search_is_taken_and_one_more_is_refused)
     struct gx_search_in in;
     make_search();
     filter.n_subject_ids = GX_FILTER_VALUES_MAX;
+    filter.n_attributes = GX_ATTRIBUTES_MAX; /* a filter may name a key twice */
     options.k = GX_K_MAX;
     tuning.candidates = GX_K_MAX;
     t.embedding.f32le.len = 0;
@@ -262,6 +263,9 @@ START_TEST(batch_has_its_limits)
     options.k++;
     assert_refused(decode_batch(GX_BATCH_PROBES_MAX, &in), GX_E_INVALID, "probes x k");
     ck_assert_int_eq(decode_batch(GX_BATCH_PROBES_MAX - 1, &in), GX_OK);
+    options.k = GX_K_MAX; /* 100 x 1000: the limit itself */
+    ck_assert_int_eq(decode_batch(GX_BATCH_RESULTS_MAX / GX_K_MAX, &in), GX_OK);
+    assert_refused(decode_batch(GX_BATCH_RESULTS_MAX / GX_K_MAX + 1, &in), GX_E_INVALID, "probes x k");
 }
 END_TEST
 
@@ -271,15 +275,15 @@ START_TEST(probes_of_a_batch_are_of_one_kind)
     make_search();
     Indexd__V1__Embedding other = t.embedding;
     Indexd__V1__Embedder other_embedder = t.embedder;
-    probes[0] = probes[1] = &t.embedding;
-    probes[2] = &other;
+    probes[0] = probes[2] = &t.embedding;
+    probes[1] = &other;
     other.f32le.len -= sizeof(float);
-    assert_refused(decode_batch(3, &in), GX_E_INVALID, "probes[2]");
+    assert_refused(decode_batch(3, &in), GX_E_INVALID, "probes[1]");
     other.f32le.len += sizeof(float);
     other.embedder = &other_embedder;
     ck_assert_int_eq(decode_batch(3, &in), GX_OK);
     other_embedder.version = bytes("2025-01");
-    assert_refused(decode_batch(3, &in), GX_E_EMBEDDER, "probes[2]: embedder");
+    assert_refused(decode_batch(3, &in), GX_E_EMBEDDER, "probes[1]: embedder");
 }
 END_TEST
 
