@@ -65,7 +65,8 @@ static struct gx_slice take_text(struct reader *r, uint64_t len, size_t min, siz
 {
     if (len < min || len > max)
         reject(r);
-    return r->bad ? (struct gx_slice){0} : take(r, (size_t)len);
+    struct gx_slice none = {0};
+    return r->bad ? none : take(r, (size_t)len);
 }
 
 /* LEB128: seven bits a byte, low ones first, the top bit says that more follow; the shortest form only. */

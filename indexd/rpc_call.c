@@ -120,8 +120,6 @@ static void free_call(struct gx_call *call)
     gx_rpc_stream_drop(call);
     if (call->out != NULL)
         grpc_byte_buffer_destroy(call->out);
-    if (call->reply_open)
-        grpc_slice_unref(call->reply);
     grpc_metadata_array_destroy(&call->metadata);
     if (call->method->route == NULL)
         grpc_call_details_destroy(&call->details);
@@ -293,38 +291,50 @@ static void on_final_sent(struct gx_call *call, bool ok)
 
 /* ---------------------------------------------------------------- answers */
 
+/* The message that this thread is encoding; a call may be answered by several threads, each with its own. */
+static _Thread_local struct {
+    struct gx_call *call; /* NULL: none */
+    grpc_slice slice;
+} encoding;
+
+/* Of a handler that began a message and then thought better of it. */
+static void drop_encoding(void)
+{
+    if (encoding.call != NULL)
+        grpc_slice_unref(encoding.slice);
+    encoding.call = NULL;
+}
+
 uint8_t *gx_call_reply_begin(struct gx_call *call, size_t bound)
 {
-    if (call->reply_open)
-        grpc_slice_unref(call->reply);
-    call->reply_open = false;
+    drop_encoding();
     if (bound > GX_RPC_REPLY_MAX)
         return NULL;
     if (bound <= SLICE_SMALL_MAX) {
-        call->reply = grpc_slice_malloc(bound);
+        encoding.slice = grpc_slice_malloc(bound);
     } else {
         void *bytes = malloc(bound);
         if (bytes == NULL)
             return NULL;
-        call->reply = grpc_slice_new_with_user_data(bytes, bound, free, bytes);
+        encoding.slice = grpc_slice_new_with_user_data(bytes, bound, free, bytes);
     }
-    call->reply_open = true;
-    return GRPC_SLICE_START_PTR(call->reply); /* in place: a small slice holds its bytes itself */
+    encoding.call = call;
+    return GRPC_SLICE_START_PTR(encoding.slice); /* in place: a small slice holds its bytes itself */
 }
 
-grpc_byte_buffer *gx_rpc_call_close_reply(struct gx_call *call, size_t len)
+grpc_byte_buffer *gx_rpc_call_encoded(struct gx_call *call, size_t len)
 {
-    assert(call->reply_open && len <= GRPC_SLICE_LENGTH(call->reply));
-    GRPC_SLICE_SET_LENGTH(call->reply, len);
-    grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&call->reply, 1);
-    grpc_slice_unref(call->reply);
-    call->reply_open = false;
+    (void)call;
+    assert(encoding.call == call && len <= GRPC_SLICE_LENGTH(encoding.slice));
+    GRPC_SLICE_SET_LENGTH(encoding.slice, len);
+    grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&encoding.slice, 1);
+    drop_encoding();
     return message;
 }
 
 void gx_call_reply_end(struct gx_call *call, size_t len)
 {
-    grpc_byte_buffer *message = gx_rpc_call_close_reply(call, len);
+    grpc_byte_buffer *message = gx_rpc_call_encoded(call, len);
     if (atomic_exchange(&call->ended, true))
         grpc_byte_buffer_destroy(message);
     else
@@ -345,6 +355,8 @@ void gx_call_fail(struct gx_call *call, const struct gx_err *err)
         (void)gx_err_set(&none, GX_E_INTERNAL, "the server failed without a reason: please report it");
         err = &none;
     }
+    if (encoding.call == call)
+        drop_encoding();
     if (atomic_exchange(&call->ended, true))
         return;
     note_failure(call, err);

@@ -89,8 +89,7 @@ struct gx_call {
     grpc_byte_buffer *in, *out; /* message from and to the client */
     uint8_t *flat;              /* @in in one piece where libgrpc has it in several */
     size_t in_len, flat_len;
-    grpc_slice reply; /* between begin and end */
-    bool reply_open, metadata_sent, admitted, listed;
+    bool metadata_sent, admitted, listed;
     int cancelled_out; /* written by libgrpc; to be read behind t_close only */
 
     atomic_uint refs, owners;
@@ -193,8 +192,8 @@ size_t gx_rpc_call_put_metadata(struct gx_call *call, grpc_op *ops, size_t n_ops
 /* The call's last operation: the message, where there is one (taken over), and the status (@err NULL: OK). */
 void gx_rpc_call_send_final(struct gx_call *call, grpc_byte_buffer *message, const struct gx_err *err,
                             void (*fn)(struct gx_call *call, bool ok));
-/* The slice between begin and end as a message of @len bytes. */
-grpc_byte_buffer *gx_rpc_call_close_reply(struct gx_call *call, size_t len);
+/* What this thread has encoded between begin and end, as a message of @len bytes. */
+grpc_byte_buffer *gx_rpc_call_encoded(struct gx_call *call, size_t len);
 void gx_rpc_call_free_pool(struct gx_rpc *rpc);
 
 /* --- rpc_message.c --- */

@@ -90,7 +90,7 @@ uint8_t *gx_call_send_begin(struct gx_call *call, size_t bound)
 void gx_call_send_end(struct gx_call *call, size_t len)
 {
     struct gx_rpc_stream *s = &call->stream;
-    grpc_byte_buffer *message = gx_rpc_call_close_reply(call, len);
+    grpc_byte_buffer *message = gx_rpc_call_encoded(call, len);
     (void)pthread_mutex_lock(&s->lock);
     if (s->waiting == NULL)
         s->waiting = calloc(GX_RPC_SENDS_MAX, sizeof(grpc_byte_buffer *));
@@ -119,8 +119,12 @@ void gx_rpc_stream_end(struct gx_call *call, const struct gx_err *err)
     if (err != NULL)
         call->final = *err;
     call->stream.finishing = true;
+    bool unread = call->stream.want_read;
+    call->stream.want_read = false;
     pump(call);
     (void)pthread_mutex_unlock(&call->stream.lock);
+    if (unread)
+        gx_call_release(call);
 }
 
 void gx_call_finish(struct gx_call *call)
@@ -137,9 +141,7 @@ static void on_received(struct gx_call *call, bool ok);
 static void try_read(struct gx_call *call)
 {
     struct gx_rpc_stream *s = &call->stream;
-    if (!s->want_read || s->busy || s->reading || s->finishing || s->n_waiting >= GX_RPC_SENDS_BEHIND)
-        return;
-    if (!gx_rpc_call_try_hold(call)) /* the outstanding read is an owner: on_message or on_end follows */
+    if (!s->want_read || s->busy || s->reading || s->n_waiting >= GX_RPC_SENDS_BEHIND)
         return;
     s->want_read = false;
     s->reading = true;
@@ -150,10 +152,14 @@ static void try_read(struct gx_call *call)
 
 void gx_call_read(struct gx_call *call)
 {
-    (void)pthread_mutex_lock(&call->stream.lock);
-    call->stream.want_read = true;
-    try_read(call);
-    (void)pthread_mutex_unlock(&call->stream.lock);
+    struct gx_rpc_stream *s = &call->stream;
+    (void)pthread_mutex_lock(&s->lock);
+    if (!s->want_read && !s->reading && !s->finishing) {
+        s->want_read = true;
+        gx_call_hold(call); /* the read is an owner: on_message or on_end follows */
+        try_read(call);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 /* What has come: a message to work on, or the end. */

@@ -81,7 +81,7 @@ struct gx_client_gallery {
  * @param dim              GX_DIM_MIN..GX_DIM_MAX.
  * @param embedder_id      the network whose embeddings it holds, for example "edgeface-xs"; required.
  * @param embedder_version NULL = "".
- * @param engine           NULL = "auto"; else "flat", "scan", "hnsw" or "faiss:<factory>".
+ * @param engine           NULL = "auto"; else "flat" or "faiss:<factory>".
  * @param default_effort   0..1 for searches that ask for none; 0 = 0.5.
  * @param out              may be NULL.
  * @return GX_OK; GX_E_INVALID; GX_E_EXISTS (the name is taken by a gallery of other properties); GX_E_FULL.

@@ -68,8 +68,8 @@ void gx_served_end(struct gx_served *served)
 
 void gx_served_create(struct gx_served *served, const char *gallery, const char *engine)
 {
-    gx_served_ok(gx_client_gallery_create(served->client, gallery, served->people.dim, GX_SERVED_EMBEDDER, engine, 0,
-                                          NULL));
+    gx_served_ok(
+        gx_client_gallery_create(served->client, gallery, served->people.dim, GX_SERVED_EMBEDDER, engine, 0, NULL));
 }
 
 struct gx_client_gallery_stats gx_served_stats(struct gx_served *served, const char *gallery)
@@ -83,7 +83,8 @@ static bool is_indexed(struct gx_served *served, const char *gallery, const char
 {
     struct gx_client_gallery_stats s = gx_served_stats(served, gallery);
     ck_assert_msg(s.build.running || s.build.problem[0] == '\0', "build: %s", s.build.problem);
-    return !s.build.running && s.tail == 0 && (engine == NULL || strcmp(s.engine, engine) == 0);
+    bool is_flat = strcmp(s.engine, "flat") == 0; /* everything is scanned */
+    return !s.build.running && (s.tail == 0 || is_flat) && (engine == NULL || strcmp(s.engine, engine) == 0);
 }
 
 void gx_served_await_indexed(struct gx_served *served, const char *gallery, const char *engine)
@@ -111,7 +112,8 @@ void gx_served_make_batch(const struct gx_people *people, uint64_t first, size_t
     char *memory = malloc(n * (sizeof(struct texts) + sizeof(*out->records) + dim * sizeof(float)));
     ck_assert_ptr_nonnull(memory);
     struct texts *texts = (struct texts *)(void *)memory;
-    *out = (struct gx_served_batch){.records = (struct gx_client_record *)(void *)(texts + n), .n = n, .memory = memory};
+    *out =
+        (struct gx_served_batch){.records = (struct gx_client_record *)(void *)(texts + n), .n = n, .memory = memory};
     out->rows = (float *)(void *)(out->records + n);
     for (size_t i = 0; i < n; i++) {
         struct gx_people_photo photo;
@@ -197,8 +199,7 @@ bool gx_served_finds(struct gx_served *served, const char *gallery, uint64_t row
     return found;
 }
 
-void gx_served_check_cosine(const struct gx_people *people, uint64_t probe,
-                            const struct gx_client_candidate *candidate)
+void gx_served_check_cosine(const struct gx_people *people, uint64_t probe, const struct gx_client_candidate *candidate)
 {
     float a[GX_PEOPLE_DIM_MAX], b[GX_PEOPLE_DIM_MAX];
     double ab = 0, aa = 0, bb = 0;

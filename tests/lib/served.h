@@ -1,8 +1,8 @@
 /* Galleries of synthetic people at a real server, seen through the client library. Asserts with Check.
  *
  * Row i of the people is record "photo-<i>" of its subject and arrest, captured at (i + 1) seconds, with the attribute
- * site = even or odd. The embedder is "e" "1". As server.h: inside one forked test, from its main thread (but what takes
- * a gx_client may be called from any). */
+ * site = even or odd. The embedder is "e" "1". As server.h: inside one forked test, from its main thread (but what
+ * takes a gx_client may be called from any). */
 #ifndef GX_SERVED_H
 #define GX_SERVED_H
 

@@ -12,12 +12,12 @@
 #define GX_SERVER_ENVIRONMENT_MAX 8
 
 struct gx_server {
-    char base[64];      /* temporary: data/, config.ini, log */
-    char data[128];     /* the data directory */
-    char log[128];      /* the server's stderr, over all starts */
-    char address[128];  /* while it serves */
-    char listen[128];   /* what it is told to listen on */
-    char settings[512]; /* of its configuration file; set before a start */
+    char base[64];                                      /* temporary: data/, config.ini, log */
+    char data[128];                                     /* the data directory */
+    char log[128];                                      /* the server's stderr, over all starts */
+    char address[128];                                  /* while it serves */
+    char listen[128];                                   /* what it is told to listen on */
+    char settings[512];                                 /* of its configuration file; set before a start */
     const char *environment[GX_SERVER_ENVIRONMENT_MAX]; /* "NAME=VALUE", besides the test's own; set before a start */
     long file_size_max;                                 /* RLIMIT_FSIZE of the child in bytes; 0 = none */
     pid_t pid;                                          /* 0 = it does not run */

@@ -172,12 +172,12 @@ static bool holds(const struct answer *answer, uint64_t rno)
     return false;
 }
 
-START_TEST(a_row_finds_itself_among_the_candidates)
+static void check_row_finds_itself_among_the_candidates(int form)
 {
     size_t found = 0, tried = 0;
     for (size_t r = 0; r < N; r += 7, tried++) {
         struct answer answer;
-        ask(filled[_i], rows[r], 0.6f, &answer);
+        ask(filled[form], rows[r], 0.6f, &answer);
         ck_assert_uint_eq(answer.n, N_WANTED);
         ck_assert_uint_gt(answer.scanned, 0);
         ck_assert_uint_le(answer.scanned, N);
@@ -187,44 +187,60 @@ START_TEST(a_row_finds_itself_among_the_candidates)
             for (size_t j = 0; j < i; j++)
                 once &= answer.hits[i].rno != answer.hits[j].rno;
         }
-        ck_assert_msg(in_order && once, "%s", forms[_i]);
+        ck_assert_msg(in_order && once, "%s", forms[form]);
         found += best_row(&answer, rows[r]) == r;
     }
-    ck_assert_msg(found * 100 >= tried * 99, "%s: %zu of %zu found themselves", forms[_i], found, tried);
+    ck_assert_msg(found * 100 >= tried * 99, "%s: %zu of %zu found themselves", forms[form], found, tried);
     struct gx_engine_stats stats;
-    gx_engine_stats(filled[_i], &stats);
+    gx_engine_stats(filled[form], &stats);
     ck_assert_uint_eq(stats.entries, N);
     ck_assert_uint_gt(stats.index_bytes, N * 8);
     ck_assert_uint_lt(stats.index_bytes, N * (DIM * 4 + 300));
 }
-END_TEST
 
-START_TEST(approximate_scores_are_near_the_exact_ones)
+START_TEST(a_row_finds_itself_among_the_candidates)
 {
-    struct answer answer;
-    double worst = 0;
-    ask(filled[_i], rows[11], 1, &answer);
-    for (size_t i = 0; i < answer.n; i++)
-        worst = fmax(worst, fabs((double)answer.hits[i].approx_score -
-                                 gx_simd_dot(rows[11], rows[row_of(answer.hits[i].rno)], DIM)));
-    bool halves = strstr(forms[_i], "_16,") != NULL, quantises = strstr(forms[_i], "PQ") != NULL;
-    bool bytes = strstr(forms[_i], "SQ8") != NULL;
-    ck_assert_msg(worst < (halves ? 0.6 : quantises ? 0.35 : bytes ? 0.02 : 0.001), "%s: off by %f", forms[_i], worst);
+    for (int form = 0; form < N_FORMS; form++)
+        check_row_finds_itself_among_the_candidates(form);
 }
 END_TEST
 
-START_TEST(a_saved_index_answers_as_before)
+static void check_approximate_scores_are_near_the_exact_ones(int form)
 {
-    struct gx_engine *copy = copy_of(filled[_i]);
+    struct answer answer;
+    double worst = 0;
+    ask(filled[form], rows[11], 1, &answer);
+    for (size_t i = 0; i < answer.n; i++)
+        worst = fmax(worst, fabs((double)answer.hits[i].approx_score -
+                                 gx_simd_dot(rows[11], rows[row_of(answer.hits[i].rno)], DIM)));
+    bool halves = strstr(forms[form], "_16,") != NULL, quantises = strstr(forms[form], "PQ") != NULL;
+    bool bytes = strstr(forms[form], "SQ8") != NULL;
+    ck_assert_msg(worst < (halves      ? 0.6
+                           : quantises ? 0.35
+                           : bytes     ? 0.02
+                                       : 0.001),
+                  "%s: off by %f", forms[form], worst);
+}
+
+START_TEST(approximate_scores_are_near_the_exact_ones)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_approximate_scores_are_near_the_exact_ones(form);
+}
+END_TEST
+
+static void check_saved_index_answers_as_before(int form)
+{
+    struct gx_engine *copy = copy_of(filled[form]);
     struct gx_engine_stats stats;
     gx_engine_stats(copy, &stats);
     ck_assert_uint_eq(stats.entries, N);
     for (size_t r = 0; r < N; r += 41) {
         struct answer before, after;
         float effort = (float)(r % 5) / 4;
-        ask(filled[_i], rows[r], effort, &before);
+        ask(filled[form], rows[r], effort, &before);
         ask(copy, rows[r], effort, &after);
-        ck_assert_msg(is_same(&before, &after), "%s", forms[_i]);
+        ck_assert_msg(is_same(&before, &after), "%s", forms[form]);
     }
     float fresh[DIM];
     for (size_t j = 0; j < DIM; j++)
@@ -234,14 +250,20 @@ START_TEST(a_saved_index_answers_as_before)
     struct answer answer;
     OK(gx_engine_add(copy, &rno, fresh, 1, &err));
     ask(copy, fresh, 0.6f, &answer);
-    ck_assert_msg(holds(&answer, rno), "%s", forms[_i]);
+    ck_assert_msg(holds(&answer, rno), "%s", forms[form]);
     gx_engine_free(copy);
+}
+
+START_TEST(a_saved_index_answers_as_before)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_saved_index_answers_as_before(form);
 }
 END_TEST
 
-START_TEST(removed_rows_are_never_returned)
+static void check_removed_rows_are_never_returned(int form)
 {
-    struct gx_engine *copy = copy_of(filled[_i]);
+    struct gx_engine *copy = copy_of(filled[form]);
     uint64_t gone[N];
     size_t n_gone = 0, n_removed;
     for (size_t r = 0; r < N; r += 3)
@@ -277,13 +299,19 @@ START_TEST(removed_rows_are_never_returned)
             tried++;
         }
     }
-    ck_assert_msg(returned == 0, "%s returned %zu removed rows", forms[_i], returned);
-    ck_assert_msg(found * 100 >= tried * 99, "%s: %zu of %zu found themselves", forms[_i], found, tried);
+    ck_assert_msg(returned == 0, "%s returned %zu removed rows", forms[form], returned);
+    ck_assert_msg(found * 100 >= tried * 99, "%s: %zu of %zu found themselves", forms[form], found, tried);
     OK(gx_engine_add(copy, gone, rows[0], 1, &err));
     struct answer again;
     ask(copy, rows[0], 0.6f, &again);
     ck_assert(holds(&again, gone[0]));
     gx_engine_free(copy);
+}
+
+START_TEST(removed_rows_are_never_returned)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_removed_rows_are_never_returned(form);
 }
 END_TEST
 
@@ -312,28 +340,34 @@ static void *search_again(void *arg)
     return NULL;
 }
 
-START_TEST(searches_of_differing_effort_do_not_disturb_each_other)
+static void check_searches_of_differing_effort_do_not_disturb_each_other(int form)
 {
     static struct answer alone[4][N_PROBES];
     struct searcher searchers[4];
     pthread_t threads[4];
     for (size_t t = 0; t < 4; t++) {
-        searchers[t] = (struct searcher){.engine = filled[_i], .alone = alone[t], .effort = (float)t / 4};
+        searchers[t] = (struct searcher){.engine = filled[form], .alone = alone[t], .effort = (float)t / 4};
         for (size_t p = 0; p < N_PROBES; p++)
-            ask(filled[_i], rows[p * 31], searchers[t].effort, &alone[t][p]);
+            ask(filled[form], rows[p * 31], searchers[t].effort, &alone[t][p]);
     }
     for (size_t t = 0; t < 4; t++)
         ck_assert_int_eq(pthread_create(&threads[t], NULL, search_again, &searchers[t]), 0);
     for (size_t t = 0; t < 4; t++) {
         ck_assert_int_eq(pthread_join(threads[t], NULL), 0);
-        ck_assert_msg(searchers[t].wrong == 0, "%s: %u answers differ", forms[_i], searchers[t].wrong);
+        ck_assert_msg(searchers[t].wrong == 0, "%s: %u answers differ", forms[form], searchers[t].wrong);
     }
+}
+
+START_TEST(searches_of_differing_effort_do_not_disturb_each_other)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_searches_of_differing_effort_do_not_disturb_each_other(form);
 }
 END_TEST
 
-START_TEST(an_engine_that_is_not_trained_says_so)
+static void check_engine_that_is_not_trained_says_so(int form)
 {
-    struct gx_engine *engine = new_engine(forms[_i]);
+    struct gx_engine *engine = new_engine(forms[form]);
     struct gx_engine_stats stats;
     gx_engine_stats(engine, &stats);
     ck_assert_uint_eq(stats.entries, 0);
@@ -353,6 +387,12 @@ START_TEST(an_engine_that_is_not_trained_says_so)
     if (engine->spec.removes)
         OK(gx_engine_remove(engine, rnos, 1, &n_removed, &err));
     gx_engine_free(engine);
+}
+
+START_TEST(an_engine_that_is_not_trained_says_so)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_engine_that_is_not_trained_says_so(form);
 }
 END_TEST
 
@@ -468,18 +508,24 @@ START_TEST(typed_knobs_are_taken_by_their_own_family_only)
 }
 END_TEST
 
-START_TEST(no_more_candidates_than_rows_and_none_when_none_are_wanted)
+static void check_no_more_candidates_than_rows_and_none_when_none_are_wanted(int form)
 {
     struct answer a;
-    OK(ask_with(filled[_i], 0.5f, 0, 0, 0, &a));
+    OK(ask_with(filled[form], 0.5f, 0, 0, 0, &a));
     ck_assert_uint_eq(a.n, 0);
     static struct gx_engine_hit hits[3 * N];
     struct gx_engine_effort e = {.effort = 1};
-    OK(gx_engine_search(filled[_i], rows[0], &e, 3 * N, hits, &a.n, &a.scanned, &a.effort, &err));
+    OK(gx_engine_search(filled[form], rows[0], &e, 3 * N, hits, &a.n, &a.scanned, &a.effort, &err));
     ck_assert_uint_le(a.n, N);
     ck_assert_uint_gt(a.n, N * 9 / 10);
     for (size_t i = 0; i < a.n; i++)
         ck_assert_uint_lt(row_of(hits[i].rno), N);
+}
+
+START_TEST(no_more_candidates_than_rows_and_none_when_none_are_wanted)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        check_no_more_candidates_than_rows_and_none_when_none_are_wanted(form);
 }
 END_TEST
 
@@ -514,10 +560,10 @@ static enum gx_status load(const struct gx_engine_spec *spec, size_t dim)
     return status;
 }
 
-START_TEST(a_damaged_file_is_refused)
+static void check_damaged_file_is_refused(int form)
 {
     static const int picks[] = {0, 2, 6, 9, 11};
-    struct gx_engine *engine = filled[picks[_i]];
+    struct gx_engine *engine = filled[picks[form]];
     OK(gx_engine_save(engine, path, &err));
     FILE *f = fopen(path, "rb");
     static uint8_t bytes[2 << 20];
@@ -537,11 +583,17 @@ START_TEST(a_damaged_file_is_refused)
     write_bytes(garbage, sizeof(garbage));
     ck_assert_int_eq(load(&engine->spec, DIM), GX_E_CORRUPT);
     memmove(bytes + 128 + 16, bytes + 128, 16); /* a head that is right with something else behind it */
-    size_t payload = _i == 4 ? 128 + DIM * DIM * 4 : 128;
+    size_t payload = form == 4 ? 128 + DIM * DIM * 4 : 128;
     memset(bytes + payload, 'x', 4);
     write_bytes(bytes, len);
     ck_assert_int_eq(load(&engine->spec, DIM), GX_E_CORRUPT);
     unlink(path);
+}
+
+START_TEST(a_damaged_file_is_refused)
+{
+    for (int form = 0; form < 5; form++)
+        check_damaged_file_is_refused(form);
 }
 END_TEST
 
@@ -623,11 +675,11 @@ static size_t count_in_memory(const uint32_t masked[4])
     return count;
 }
 
-START_TEST(the_index_keeps_no_copy_of_a_removed_row)
+static void check_index_keeps_no_copy_of_a_removed_row(int form)
 {
     mallopt(M_PERTURB, 0x6b); /* freed blocks are overwritten: what is found then, the index holds */
-    struct gx_engine *copy = copy_of(filled[_i]); /* 0: Flat, 1: IVF16,Flat: codes are the floats */
-    const size_t n = 12;                          /* the last is the one that we look for */
+    struct gx_engine *copy = copy_of(filled[form]); /* 0: Flat, 1: IVF16,Flat: codes are the floats */
+    const size_t n = 12;                            /* the last is the one that we look for */
     float *fresh = malloc(n * DIM * sizeof(float));
     uint64_t fresh_rnos[12];
     uint32_t masked[4];
@@ -651,6 +703,12 @@ START_TEST(the_index_keeps_no_copy_of_a_removed_row)
     ck_assert_uint_eq(count_in_memory(masked), 0);
     gx_engine_free(copy);
 }
+
+START_TEST(the_index_keeps_no_copy_of_a_removed_row)
+{
+    for (int form = 0; form < 2; form++)
+        check_index_keeps_no_copy_of_a_removed_row(form);
+}
 END_TEST
 #endif
 
@@ -660,25 +718,25 @@ int main(void)
     TCase *tc = tcase_create("engine_faiss");
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, set_up, tear_down);
-    tcase_add_loop_test(tc, a_row_finds_itself_among_the_candidates, 0, N_FORMS);
-    tcase_add_loop_test(tc, approximate_scores_are_near_the_exact_ones, 0, N_FORMS);
-    tcase_add_loop_test(tc, a_saved_index_answers_as_before, 0, N_FORMS);
-    tcase_add_loop_test(tc, removed_rows_are_never_returned, 0, N_FORMS);
-    tcase_add_loop_test(tc, searches_of_differing_effort_do_not_disturb_each_other, 0, N_FORMS);
-    tcase_add_loop_test(tc, an_engine_that_is_not_trained_says_so, 0, N_FORMS);
+    tcase_add_test(tc, a_row_finds_itself_among_the_candidates);
+    tcase_add_test(tc, approximate_scores_are_near_the_exact_ones);
+    tcase_add_test(tc, a_saved_index_answers_as_before);
+    tcase_add_test(tc, removed_rows_are_never_returned);
+    tcase_add_test(tc, searches_of_differing_effort_do_not_disturb_each_other);
+    tcase_add_test(tc, an_engine_that_is_not_trained_says_so);
     tcase_add_test(tc, an_engine_is_trained_once);
     tcase_add_test(tc, the_same_sample_and_seed_give_the_same_engine);
     tcase_add_test(tc, few_rows_train_without_a_word_on_stderr);
     tcase_add_test(tc, more_effort_looks_at_more_rows_up_to_all);
     tcase_add_test(tc, typed_knobs_are_taken_by_their_own_family_only);
-    tcase_add_loop_test(tc, no_more_candidates_than_rows_and_none_when_none_are_wanted, 0, N_FORMS);
+    tcase_add_test(tc, no_more_candidates_than_rows_and_none_when_none_are_wanted);
     tcase_add_test(tc, row_numbers_beyond_63_bits_are_refused);
-    tcase_add_loop_test(tc, a_damaged_file_is_refused, 0, 5);
+    tcase_add_test(tc, a_damaged_file_is_refused);
     tcase_add_test(tc, bytes_after_the_index_do_not_matter);
     tcase_add_test(tc, a_file_of_another_engine_or_dimension_is_refused);
     tcase_add_test(tc, a_full_disk_or_a_missing_directory_fails_the_save);
 #ifndef HAVE_SANITIZER
-    tcase_add_loop_test(tc, the_index_keeps_no_copy_of_a_removed_row, 0, 2);
+    tcase_add_test(tc, the_index_keeps_no_copy_of_a_removed_row);
 #endif
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -1,0 +1,582 @@
+/* What serving costs, on a real server with a gallery of synthetic people: ingest through a stream, single inserts,
+ * latency and server CPU of a search, expungement under load, memory, restart. One JSON line per figure.
+ *
+ * Bounds are measured in the same run: a synced append for writes, the rows' bytes for memory. Run it on a quiet
+ * machine; figures of one run belong together. */
+#include <argp.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "indexd/client.h"
+#include "people.h"
+
+#define GALLERY  "bench"
+#define EMBEDDER "e", "1"
+#define MESSAGE  500 /* records of one message of the stream */
+
+static struct settings {
+    uint64_t rows, seed;
+    uint32_t dim;
+    const char *engine, *config;
+} settings = {.rows = 100000, .seed = 1, .dim = 512, .engine = "flat", .config = ""};
+
+static struct gx_people people;
+
+/* --- the server --- */
+
+extern char **environ;
+
+static struct {
+    char base[64], data[80], config[80], address[128];
+    pid_t pid;
+} server;
+
+static void end_server(void)
+{
+    char command[128];
+    if (server.pid > 0) {
+        kill(server.pid, SIGTERM);
+        waitpid(server.pid, NULL, 0);
+        server.pid = 0;
+    }
+    if (server.base[0] != '\0') {
+        snprintf(command, sizeof(command), "rm -rf %s", server.base);
+        if (system(command) != 0)
+            fprintf(stderr, "serving: remove %s by hand\n", server.base);
+    }
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "serving: %s: %s\n", what, gx_client_error());
+    end_server();
+    exit(1);
+}
+
+/* Runs the program; its stdout is read from *out_fd when that is asked for. */
+static pid_t run_server(char *const *arguments, int *out_fd)
+{
+    const char *program = getenv("INDEXD_BIN");
+    int pipe_fds[2] = {-1, -1};
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    if (out_fd != NULL && pipe2(pipe_fds, O_CLOEXEC) == 0)
+        posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], 1);
+    if (program == NULL || posix_spawn(&pid, program, &actions, NULL, arguments, environ) != 0)
+        die("start the server named by INDEXD_BIN");
+    posix_spawn_file_actions_destroy(&actions);
+    if (out_fd != NULL) {
+        close(pipe_fds[1]);
+        *out_fd = pipe_fds[0];
+    }
+    return pid;
+}
+
+static void start_server(void)
+{
+    char line[200];
+    int fd;
+    char *arguments[] = {"indexd",      "serve",    "--data",      server.data, "--listen",
+                         "127.0.0.1:0", "--config", server.config, NULL};
+    server.pid = run_server(arguments, &fd);
+    FILE *out = fdopen(fd, "r");
+    if (out == NULL || fgets(line, sizeof(line), out) == NULL ||
+        sscanf(line, "indexd: serving on %127s", server.address) != 1)
+        die("the server does not serve");
+    fclose(out);
+}
+
+static void stop_server(void)
+{
+    kill(server.pid, SIGTERM);
+    waitpid(server.pid, NULL, 0);
+    server.pid = 0;
+}
+
+static void begin_server(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    int status;
+    snprintf(server.base, sizeof(server.base), "%.40s/indexd-bench-XXXXXX", tmp == NULL ? "/tmp" : tmp);
+    if (mkdtemp(server.base) == NULL)
+        die("make a directory");
+    snprintf(server.data, sizeof(server.data), "%s/data", server.base);
+    snprintf(server.config, sizeof(server.config), "%s/config", server.base);
+    FILE *f = fopen(server.config, "we");
+    if (f == NULL || fprintf(f, "%s\n", settings.config) < 0 || fclose(f) != 0)
+        die("write the configuration");
+    char *arguments[] = {"indexd", "init", "--data", server.data, NULL};
+    if (waitpid(run_server(arguments, NULL), &status, 0) < 0 || status != 0)
+        die("create the data directory");
+    start_server();
+}
+
+/* --- reporting --- */
+
+static void cpu_model(char *out, size_t n)
+{
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    snprintf(out, n, "unknown");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "model name : %99[^\n]", out) == 1)
+            break;
+    if (f != NULL)
+        fclose(f);
+}
+
+/* Prints one line: what every figure has, then @figures (taken). */
+static void report(const char *what, json_t *figures)
+{
+    char cpu[100];
+    const char *commit = getenv("INDEXD_COMMIT");
+    cpu_model(cpu, sizeof(cpu));
+    json_t *line = json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:s}", "bench", what, "commit",
+                             commit == NULL ? "unknown" : commit, "cpu", cpu, "cores",
+                             (int)sysconf(_SC_NPROCESSORS_ONLN), "seed", (json_int_t)settings.seed, "rows",
+                             (json_int_t)settings.rows, "dim", (int)settings.dim, "engine", settings.engine);
+    json_object_update(line, figures);
+    json_decref(figures);
+    json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    printf("\n");
+    fflush(stdout);
+    json_decref(line);
+}
+
+static double seconds_since(int64_t start)
+{
+    return (double)(gx_clock_monotonic_us() - start) / 1e6;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static json_t *latencies(double *us, size_t n)
+{
+    qsort(us, n, sizeof(*us), compare_doubles);
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "n", (json_int_t)n, "p50_us", us[n / 2], "p95_us", us[n * 95 / 100],
+                     "p99_us", us[n * 99 / 100], "max_us", us[n - 1]);
+}
+
+/* CPU seconds that the server has used. */
+static double server_cpu(void)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(server.pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
+        return 0;
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double server_kib(const char *field)
+{
+    char path[64], line[256];
+    double kib = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)server.pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        if (strncmp(line, field, strlen(field)) == 0)
+            kib = strtod(line + strlen(field) + 1, NULL);
+    if (f != NULL)
+        fclose(f);
+    return kib;
+}
+
+/* --- records --- */
+
+struct batch {
+    struct gx_client_record records[MESSAGE];
+    char ids[MESSAGE][3][GX_PEOPLE_ID_MAX];
+    float *rows;
+};
+
+static void fill(struct batch *b, uint64_t first, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct gx_people_photo photo;
+        gx_people_row(&people, first + i, b->rows + i * settings.dim, &photo);
+        gx_people_record_id(first + i, b->ids[i][0]);
+        gx_people_subject_id(photo.person, b->ids[i][1]);
+        gx_people_arrest_id(photo.person, photo.arrest, b->ids[i][2]);
+        b->records[i] =
+            (struct gx_client_record){.record_id = b->ids[i][0], .subject_id = b->ids[i][1], .arrest_id = b->ids[i][2]};
+    }
+}
+
+static struct batch *new_batch(void)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+    if (b == NULL || (b->rows = calloc((size_t)MESSAGE * settings.dim, sizeof(float))) == NULL)
+        die("out of memory");
+    return b;
+}
+
+static void free_batch(struct batch *b)
+{
+    free(b->rows);
+    free(b);
+}
+
+static gx_client *connect_client(void)
+{
+    gx_client *client;
+    struct gx_client_options options = {.server = server.address, .deadline_us = 600000000, .retries = -1};
+    if (gx_client_open(&options, &client) != GX_OK)
+        die("connect");
+    return client;
+}
+
+/* --- figures --- */
+
+/* The bound of single writes: append and fdatasync of as many bytes as a record has. */
+static double synced_append_us(void)
+{
+    char path[256];
+    static char bytes[2400];
+    double us[200];
+    snprintf(path, sizeof(path), "%s/append", server.base);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    for (size_t i = 0; i < 200; i++) {
+        int64_t start = gx_clock_monotonic_us();
+        if (write(fd, bytes, sizeof(bytes)) != (ssize_t)sizeof(bytes) || fdatasync(fd) != 0)
+            break;
+        us[i] = (double)(gx_clock_monotonic_us() - start);
+    }
+    close(fd);
+    unlink(path);
+    qsort(us, 200, sizeof(*us), compare_doubles);
+    return us[100];
+}
+
+/* The rows are made before the clock starts: what is measured is the server and the client library. */
+static void ingest(void)
+{
+    gx_client *client = connect_client();
+    gx_client_stream *stream;
+    struct batch *b = new_batch();
+    double making = 0;
+    if (gx_client_gallery_create(client, GALLERY, settings.dim, EMBEDDER, settings.engine, 0, NULL) != GX_OK)
+        die("create");
+    if (gx_client_stream_open(client, GALLERY, EMBEDDER, &stream) != GX_OK)
+        die("stream");
+    double cpu = server_cpu();
+    int64_t start = gx_clock_monotonic_us();
+    for (uint64_t i = 0; i < settings.rows; i += MESSAGE) {
+        size_t n = settings.rows - i < MESSAGE ? (size_t)(settings.rows - i) : MESSAGE;
+        int64_t making_start = gx_clock_monotonic_us();
+        fill(b, i, n);
+        making += seconds_since(making_start);
+        if (gx_client_stream_send(stream, b->records, b->rows, n, settings.dim) != GX_OK)
+            die("send");
+    }
+    struct gx_client_enrolled enrolled;
+    if (gx_client_stream_close(stream, &enrolled) != GX_OK)
+        die("close the stream");
+    double s = seconds_since(start);
+    report("ingest",
+           json_pack("{s:f, s:f, s:f, s:f, s:I}", "records_per_s", (double)settings.rows / s, "seconds", s,
+                     "of_which_making_rows_s", making, "server_cpu_us_per_record",
+                     (server_cpu() - cpu) * 1e6 / (double)settings.rows, "enrolled", (json_int_t)enrolled.enrolled));
+    free_batch(b);
+    gx_client_close(client);
+}
+
+static void wait_until_indexed(gx_client *client)
+{
+    struct gx_client_gallery_stats stats;
+    int64_t start = gx_clock_monotonic_us();
+    double cpu = server_cpu();
+    do {
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+        if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
+            die("stats");
+    } while (strcmp(settings.engine, "flat") != 0 && strcmp(settings.engine, "auto") != 0 &&
+             (stats.build.running || stats.tail > 0));
+    report("index",
+           json_pack("{s:f, s:f, s:I, s:I}", "seconds", seconds_since(start), "server_cpu_s", server_cpu() - cpu,
+                     "indexed", (json_int_t)stats.indexed, "index_bytes", (json_int_t)stats.index_bytes));
+}
+
+/* Writers that insert one record at a time. */
+struct writer {
+    pthread_t thread;
+    uint64_t first, n;
+    double *us;
+};
+
+static void *write_singly(void *arg)
+{
+    struct writer *w = arg;
+    gx_client *client = connect_client();
+    struct batch *b = new_batch();
+    for (uint64_t i = 0; i < w->n; i++) {
+        struct gx_client_enrolled enrolled;
+        fill(b, w->first + i, 1);
+        int64_t start = gx_clock_monotonic_us();
+        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 1, settings.dim, NULL, &enrolled) != GX_OK)
+            die("insert");
+        w->us[i] = (double)(gx_clock_monotonic_us() - start);
+    }
+    free_batch(b);
+    gx_client_close(client);
+    return NULL;
+}
+
+static uint64_t next_row; /* beyond those ingested */
+
+static void single_inserts(unsigned n_writers, uint64_t each)
+{
+    struct writer *writers = calloc(n_writers, sizeof(*writers));
+    double *us = calloc(n_writers * each, sizeof(*us));
+    int64_t start = gx_clock_monotonic_us();
+    for (unsigned i = 0; i < n_writers; i++) {
+        writers[i] = (struct writer){.first = next_row + i * each, .n = each, .us = us + i * each};
+        pthread_create(&writers[i].thread, NULL, write_singly, &writers[i]);
+    }
+    for (unsigned i = 0; i < n_writers; i++)
+        pthread_join(writers[i].thread, NULL);
+    double s = seconds_since(start);
+    next_row += n_writers * each;
+    json_t *figures = latencies(us, n_writers * each);
+    json_object_set_new(figures, "writers", json_integer(n_writers));
+    json_object_set_new(figures, "records_per_s", json_real((double)(n_writers * each) / s));
+    json_object_set_new(figures, "synced_append_us", json_real(synced_append_us()));
+    report("insert_single", figures);
+    free(writers);
+    free(us);
+}
+
+static void searches(gx_client *client, const char *what, bool exact, size_t n)
+{
+    double *us = calloc(n, sizeof(*us));
+    float *probe = calloc(settings.dim, sizeof(*probe));
+    struct gx_client_search search = {.k = 50, .exact = exact};
+    double cpu = 0;
+    for (size_t i = 0; i < n + 20; i++) { /* the first 20 are a warm-up */
+        struct gx_client_result *result;
+        gx_people_probe(&people, i, probe, NULL);
+        if (i == 20)
+            cpu = server_cpu();
+        int64_t start = gx_clock_monotonic_us();
+        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+            die("search");
+        if (i >= 20)
+            us[i - 20] = (double)(gx_clock_monotonic_us() - start);
+        gx_client_result_free(result);
+    }
+    cpu = (server_cpu() - cpu) * 1e6 / (double)n;
+    json_t *figures = latencies(us, n);
+    json_object_set_new(figures, "k", json_integer(50));
+    json_object_set_new(figures, "exact", json_boolean(exact));
+    json_object_set_new(figures, "server_cpu_us", json_real(cpu));
+    report(what, figures);
+    free(us);
+    free(probe);
+}
+
+/* Searches from several connections at once against a gallery of 50 rows: what is left is the cost of a call. */
+static atomic_bool stop_load;
+static atomic_uint_least64_t load_calls;
+
+static void *search_tiny(void *arg)
+{
+    gx_client *client = connect_client();
+    float *probe = calloc(settings.dim, sizeof(*probe));
+    struct gx_client_search search = {.k = 50};
+    gx_people_probe(&people, 1, probe, NULL);
+    while (!atomic_load(&stop_load)) {
+        struct gx_client_result *result;
+        if (gx_client_search(client, arg, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+            die("search");
+        gx_client_result_free(result);
+        atomic_fetch_add(&load_calls, 1);
+    }
+    free(probe);
+    gx_client_close(client);
+    return NULL;
+}
+
+static void call_cost(gx_client *client)
+{
+    static char tiny[] = "tiny";
+    struct batch *b = new_batch();
+    struct gx_client_enrolled enrolled;
+    pthread_t threads[8];
+    if (gx_client_gallery_create(client, tiny, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
+        die("create");
+    fill(b, 0, 50);
+    if (gx_client_insert(client, tiny, EMBEDDER, b->records, b->rows, 50, settings.dim, NULL, &enrolled) != GX_OK)
+        die("insert");
+    free_batch(b);
+    atomic_store(&stop_load, false);
+    for (size_t i = 0; i < 8; i++)
+        pthread_create(&threads[i], NULL, search_tiny, tiny);
+    nanosleep(&(struct timespec){0, 500000000}, NULL);
+    uint64_t calls = atomic_load(&load_calls);
+    double cpu = server_cpu();
+    nanosleep(&(struct timespec){4, 0}, NULL);
+    calls = atomic_load(&load_calls) - calls;
+    cpu = (server_cpu() - cpu) * 1e6 / (double)calls;
+    atomic_store(&stop_load, true);
+    for (size_t i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+    report("call_cost", json_pack("{s:f, s:f, s:i, s:i}", "server_cpu_us", cpu, "calls_per_s", (double)calls / 4,
+                                  "clients", 8, "gallery_rows", 50));
+}
+
+static void *search_load(void *arg)
+{
+    gx_client *client = connect_client();
+    float *probe = calloc(settings.dim, sizeof(*probe));
+    struct gx_client_search search = {.k = 50};
+    (void)arg;
+    for (uint64_t i = 0; !atomic_load(&stop_load); i++) {
+        struct gx_client_result *result;
+        gx_people_probe(&people, i, probe, NULL);
+        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+            die("search");
+        gx_client_result_free(result);
+    }
+    free(probe);
+    gx_client_close(client);
+    return NULL;
+}
+
+static void *insert_load(void *arg)
+{
+    gx_client *client = connect_client();
+    struct batch *b = new_batch();
+    (void)arg;
+    while (!atomic_load(&stop_load)) {
+        struct gx_client_enrolled enrolled;
+        fill(b, next_row, 10);
+        next_row += 10;
+        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 10, settings.dim, NULL, &enrolled) !=
+            GX_OK)
+            die("insert");
+    }
+    free_batch(b);
+    gx_client_close(client);
+    return NULL;
+}
+
+/* Expunges single records while one client searches and one inserts. */
+static void expungements(gx_client *client, size_t n)
+{
+    pthread_t load[2];
+    double *us = calloc(n, sizeof(*us));
+    atomic_store(&stop_load, false);
+    pthread_create(&load[0], NULL, search_load, NULL);
+    pthread_create(&load[1], NULL, insert_load, NULL);
+    for (size_t i = 0; i < n; i++) {
+        char id[GX_PEOPLE_ID_MAX];
+        const char *ids = id;
+        struct gx_client_ticket ticket;
+        gx_people_record_id(i * (settings.rows / n), id);
+        int64_t start = gx_clock_monotonic_us();
+        if (gx_client_expunge(client, GALLERY, GX_CLIENT_RECORD, &ids, 1, "bench", 1, false, NULL, &ticket) != GX_OK)
+            die("expunge");
+        us[i] = (double)(gx_clock_monotonic_us() - start);
+    }
+    atomic_store(&stop_load, true);
+    pthread_join(load[0], NULL);
+    pthread_join(load[1], NULL);
+    json_t *figures = latencies(us, n);
+    json_object_set_new(figures, "synced_append_us", json_real(synced_append_us()));
+    report("expunge_acknowledged", figures);
+    free(us);
+}
+
+static void memory(gx_client *client)
+{
+    struct gx_client_gallery_stats stats;
+    if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
+        die("stats");
+    double floats = (double)stats.records * settings.dim * 4;
+    report("memory",
+           json_pack("{s:f, s:f, s:f, s:f, s:f}", "rss_mib", server_kib("VmRSS") / 1024, "floats_mib",
+                     floats / (1 << 20), "rows_mib", (double)stats.row_bytes / (1 << 20), "index_mib",
+                     (double)stats.index_bytes / (1 << 20), "rows_over_floats", (double)stats.row_bytes / floats));
+}
+
+static void restart(void)
+{
+    stop_server();
+    int64_t start = gx_clock_monotonic_us();
+    start_server();
+    report("restart",
+           json_pack("{s:f, s:f}", "seconds_to_serving", seconds_since(start), "server_cpu_s", server_cpu()));
+    gx_client *client = connect_client();
+    struct gx_client_gallery_stats stats;
+    if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
+        die("stats");
+    report("after_restart",
+           json_pack("{s:I, s:I, s:s, s:f}", "records", (json_int_t)stats.records, "indexed", (json_int_t)stats.indexed,
+                     "serving", stats.engine, "rss_mib", server_kib("VmRSS") / 1024));
+    gx_client_close(client);
+}
+
+/* --- command line --- */
+
+static const struct argp_option options[] = {
+    {"rows", 'n', "N", 0, "Rows ingested (100000)", 0},
+    {"dim", 'd', "N", 0, "Dimension (512)", 0},
+    {"engine", 'e', "ENGINE", 0, "Engine (flat)", 0},
+    {"seed", 's', "N", 0, "Seed of the people (1)", 0},
+    {"config", 'c', "TEXT", 0, "Settings of the server, as in its file", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    (void)state;
+    switch (key) {
+    case 'n': settings.rows = strtoull(arg, NULL, 10); return 0;
+    case 'd': settings.dim = (uint32_t)strtoul(arg, NULL, 10); return 0;
+    case 'e': settings.engine = arg; return 0;
+    case 's': settings.seed = strtoull(arg, NULL, 10); return 0;
+    case 'c': settings.config = arg; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse_option, NULL, "Measures a server under the loads of its users.",
+                                     NULL,    NULL,         NULL};
+    argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    if (settings.rows < 1000 || !gx_people_init(&people, settings.seed, settings.dim, settings.rows)) {
+        fprintf(stderr, "serving: --rows from 1000, --dim from 2 to 4096\n");
+        return 1;
+    }
+    next_row = settings.rows;
+    begin_server();
+    ingest();
+    gx_client *client = connect_client();
+    wait_until_indexed(client);
+    memory(client);
+    searches(client, "search", false, 500);
+    searches(client, "search_exact", true, 100);
+    call_cost(client);
+    single_inserts(1, 500);
+    single_inserts(32, 200);
+    expungements(client, 500);
+    gx_client_close(client);
+    restart();
+    end_server();
+    return 0;
+}
