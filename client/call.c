@@ -40,24 +40,6 @@ static gpr_timespec deadline_in(int64_t us)
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(us, GPR_TIMESPAN));
 }
 
-bool gx_call_pause(unsigned attempt, int64_t at_least_us, int64_t until_us)
-{
-    int64_t span = INT64_C(100000) << (attempt < 6 ? attempt : 6);
-    if (span > 5000000)
-        span = 5000000;
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
-        random = 0; /* no jitter then */
-    int64_t pause = span / 2 + (int64_t)((uint64_t)span / 2 * random >> 32);
-    if (pause < at_least_us)
-        pause = at_least_us;
-    if (gx_call_now_us() + pause >= until_us)
-        return false;
-    struct timespec left = {.tv_sec = (time_t)(pause / 1000000), .tv_nsec = (long)(pause % 1000000) * 1000};
-    (void)nanosleep(&left, NULL); /* cut short by a signal: the try comes earlier */
-    return true;
-}
-
 /* ---------------------------------------------------------------- channel */
 
 struct gx_call_channel {
@@ -81,6 +63,8 @@ static grpc_channel *open_grpc_channel(const char *target)
         integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, REPLY_LEN_MAX),
         integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
         integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000),
+        /* Core connects again only after resolving again, for which it would take half a minute. */
+        integer(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 100),
         integer(GRPC_ARG_KEEPALIVE_TIME_MS, 60000), /* a peer that vanished without a word ends a stream */
         integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000),
     };
@@ -119,6 +103,54 @@ void gx_call_channel_close(struct gx_call_channel *channel)
     grpc_channel_destroy(channel->channel);
     grpc_shutdown();
     free(channel);
+}
+
+/* ---------------------------------------------------------------- pauses */
+
+static void sleep_us(int64_t us)
+{
+    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    (void)nanosleep(&left, NULL); /* cut short by a signal: the next try comes earlier */
+}
+
+/* Core makes a lost connection again only while somebody waits on a queue: a mere sleep would find it half made. */
+static void wait_until_connected(grpc_channel *channel, int64_t us)
+{
+    grpc_completion_queue *queue = grpc_completion_queue_create_for_next(NULL);
+    gpr_timespec until = deadline_in(us);
+    bool changed = true;
+    while (changed) {
+        grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel, 1);
+        if (state == GRPC_CHANNEL_READY)
+            break;
+        grpc_channel_watch_connectivity_state(channel, state, until, queue, queue);
+        changed = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).success != 0;
+    }
+    grpc_completion_queue_shutdown(queue);
+    grpc_completion_queue_destroy(queue);
+}
+
+bool gx_call_pause(struct gx_call_channel *channel, unsigned attempt, int64_t at_least_us, int64_t until_us)
+{
+    int64_t span = INT64_C(100000) << (attempt < 5 ? attempt : 5);
+    if (span > 2000000)
+        span = 2000000;
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+        random = 0; /* no jitter then */
+    int64_t pause = span / 2 + (int64_t)((uint64_t)span / 2 * random >> 32);
+    if (pause < at_least_us)
+        pause = at_least_us;
+    if (gx_call_now_us() + pause >= until_us)
+        return false;
+    grpc_channel_reset_connect_backoff(channel->channel); /* our pauses are enough */
+    if (grpc_channel_check_connectivity_state(channel->channel, 1) == GRPC_CHANNEL_READY) {
+        sleep_us(pause);
+    } else {
+        sleep_us(pause / 4);
+        wait_until_connected(channel->channel, pause - pause / 4);
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- messages */
@@ -327,9 +359,8 @@ enum gx_status gx_call_unary(struct gx_call_channel *channel, const char *method
         if (details.status == GX_OK)
             return status;
         if (attempt >= retries || !gx_details_is_passing(details.status) ||
-            !gx_call_pause(attempt, details.retry_delay_us, until_us))
+            !gx_call_pause(channel, attempt, details.retry_delay_us, until_us))
             return gx_error_set(details.status, "%s", details.text);
-        grpc_channel_reset_connect_backoff(channel->channel); /* our pause is enough */
     }
 }
 
@@ -390,7 +421,6 @@ enum gx_status gx_call_stream_open(struct gx_call_channel *channel, const char *
     grpc_metadata_array_init(&s->initial);
     ending_init(&s->ending);
     s->queue = grpc_completion_queue_create_for_next(NULL);
-    grpc_channel_reset_connect_backoff(channel->channel);
     s->call = create_call(channel, s->queue, method, gpr_inf_future(GPR_CLOCK_REALTIME));
     if (!begin_call(s)) {
         gx_call_stream_free(s);

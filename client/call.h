@@ -16,13 +16,13 @@ struct gx_call_stream;
 /* Monotonic. */
 int64_t gx_call_now_us(void);
 
-/* Sleeps for a growing time with jitter: @attempt 0 some 100 ms, doubling to some 5 s; at least @at_least_us, and not
- * beyond @until_us of gx_call_now_us. False, at once: no time is left for it. */
-bool gx_call_pause(unsigned attempt, int64_t at_least_us, int64_t until_us);
-
 /* Does not block. @server: "HOST:PORT" or "unix:/path". @out freed by gx_call_channel_close, after its calls. */
 GX_MUST enum gx_status gx_call_channel_open(const char *server, struct gx_call_channel **out);
 void gx_call_channel_close(struct gx_call_channel *channel);
+
+/* Pauses between tries, for a growing time with jitter: @attempt 0 some 100 ms, doubling to some 2 s, at least
+ * @at_least_us; shorter when a lost connection is there again. False, at once: it would last beyond @until_us. */
+bool gx_call_pause(struct gx_call_channel *channel, unsigned attempt, int64_t at_least_us, int64_t until_us);
 
 /* A request on its way: shared with gRPC until sent, so never written after its first use. Wiped in the end. */
 struct gx_call_message;

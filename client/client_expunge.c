@@ -236,7 +236,7 @@ enum gx_status gx_client_ticket_watch(gx_client *client, const char *ticket_id, 
             attempt = 0;
         }
     } while (may_go_on(client, status, &w, attempt, failing_since_us) &&
-             gx_call_pause(attempt++, retry_delay_us, until_us));
+             gx_call_pause(client->channel, attempt++, retry_delay_us, until_us));
     gx_call_message_free(message);
     return status;
 }

@@ -153,7 +153,7 @@ static enum gx_status on_ended(gx_client_stream *s)
                                         (unsigned long long)(s->n_queued - s->n_acked)));
     /* A server that never took anything is given up sooner than one that is being restarted. */
     if (!may_resume(s, status) || (s->n_acked == 0 && s->attempt >= s->client->retries) ||
-        !gx_call_pause(s->attempt++, retry_delay_us, s->progress_us + s->client->deadline_us))
+        !gx_call_pause(s->client->channel, s->attempt++, retry_delay_us, s->progress_us + s->client->deadline_us))
         return end_with(s, status);
     return GX_OK;
 }

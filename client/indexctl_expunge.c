@@ -130,9 +130,10 @@ static enum gx_status print_counted(struct gx_indexctl_session *s, const struct 
 {
     if (s->args->json)
         return gx_indexctl_json_counted(s->out, s->args->words.items[0], t);
-    char n[GX_INDEXCTL_TABLE_COUNT_MAX], unmatched[GX_INDEXCTL_TABLE_COUNT_MAX];
-    (void)fprintf(s->out, "%s records would go; %s ids match none. Nothing was changed.\n",
-                  gx_indexctl_table_count(t->records, n), gx_indexctl_table_count(t->unmatched_ids, unmatched));
+    char n[GX_INDEXCTL_TABLE_PLURAL_MAX], unmatched[GX_INDEXCTL_TABLE_PLURAL_MAX];
+    (void)fprintf(s->out, "%s would go; without a match: %s. Nothing was changed.\n",
+                  gx_indexctl_table_plural(t->records, "record", n),
+                  gx_indexctl_table_plural(t->unmatched_ids, "id", unmatched));
     return GX_OK;
 }
 
@@ -140,9 +141,10 @@ static enum gx_status print_expunged(struct gx_indexctl_session *s, const struct
 {
     if (s->args->json)
         return gx_indexctl_json_ticket(s->out, t);
-    char n[GX_INDEXCTL_TABLE_COUNT_MAX], unmatched[GX_INDEXCTL_TABLE_COUNT_MAX];
-    (void)fprintf(s->out, "%s: %s records removed; %s ids matched none\n", t->ticket_id,
-                  gx_indexctl_table_count(t->records, n), gx_indexctl_table_count(t->unmatched_ids, unmatched));
+    char n[GX_INDEXCTL_TABLE_PLURAL_MAX], unmatched[GX_INDEXCTL_TABLE_PLURAL_MAX];
+    (void)fprintf(s->out, "%s: %s removed; without a match: %s\n", t->ticket_id,
+                  gx_indexctl_table_plural(t->records, "record", n),
+                  gx_indexctl_table_plural(t->unmatched_ids, "id", unmatched));
     return print_change(s, t);
 }
 

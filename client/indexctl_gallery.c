@@ -92,8 +92,8 @@ static enum gx_status run_delete(struct gx_indexctl_session *s)
         return gx_indexctl_fail_client(status);
     if (s->args->json)
         return gx_indexctl_json_deleted(s->out, name, records);
-    char n[GX_INDEXCTL_TABLE_COUNT_MAX];
-    (void)fprintf(s->out, "gallery '%s' removed, %s records\n", name, gx_indexctl_table_count(records, n));
+    char n[GX_INDEXCTL_TABLE_PLURAL_MAX];
+    (void)fprintf(s->out, "gallery '%s' removed, with %s\n", name, gx_indexctl_table_plural(records, "record", n));
     return GX_OK;
 }
 

@@ -210,24 +210,24 @@ static enum gx_status check_counts(const struct import *i)
 
 /* ---------------------------------------------------------------- the end */
 
-/* Adds to a failure what it means for the rows. */
+static bool is_passing(enum gx_status status)
+{
+    return status == GX_E_UNAVAILABLE || status == GX_E_DEADLINE || status == GX_E_BUSY || status == GX_E_CANCELLED;
+}
+
+/* Adds to a failure which rows it is about and what has become of those before. */
 static enum gx_status explain(const struct import *i, enum gx_status status, bool refused)
 {
     uint64_t first = i->skipped + rows_done(i);
     char n[GX_INDEXCTL_TABLE_COUNT_MAX];
     (void)gx_indexctl_table_count(rows_done(i), n);
-    const char *text = gx_indexctl_fail_text();
-    if (!refused)
-        return rows_done(i) == 0 ? status
-                                 : gx_indexctl_fail(status,
-                                                    "%s; %s rows before are enrolled: the same command again passes "
-                                                    "over them",
-                                                    text, n);
-    if (status == GX_E_UNAVAILABLE || status == GX_E_DEADLINE || status == GX_E_BUSY || status == GX_E_CANCELLED)
-        return gx_indexctl_fail(status, "%s; %s rows are enrolled: the same command again goes on after them", text, n);
-    return gx_indexctl_fail(status,
-                            "%s: of the rows %" PRIu64 " to %" PRIu64 " (from 0): %s; %s rows before are enrolled",
-                            i->file, first, first + i->batch_rows - 1, text, n);
+    if (refused && !is_passing(status))
+        (void)gx_indexctl_fail(status, "%s: of the rows %" PRIu64 " to %" PRIu64 " (from 0): %s", i->file, first,
+                               first + i->batch_rows - 1, gx_indexctl_fail_text());
+    if (rows_done(i) > 0)
+        (void)gx_indexctl_fail(status, "%s; the first %s rows are enrolled: the same command again passes over them",
+                               gx_indexctl_fail_text(), n);
+    return status;
 }
 
 static enum gx_status import_rows(struct import *i, int64_t begin_us)

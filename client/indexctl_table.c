@@ -137,6 +137,14 @@ const char *gx_indexctl_table_count(uint64_t n, char out[GX_INDEXCTL_TABLE_COUNT
     return out;
 }
 
+const char *gx_indexctl_table_plural(uint64_t n, const char *one, char out[GX_INDEXCTL_TABLE_PLURAL_MAX])
+{
+    char count[GX_INDEXCTL_TABLE_COUNT_MAX];
+    (void)snprintf(out, GX_INDEXCTL_TABLE_PLURAL_MAX, "%s %s%s", gx_indexctl_table_count(n, count), one,
+                   n == 1 ? "" : "s");
+    return out;
+}
+
 const char *gx_indexctl_table_bytes(uint64_t n, char out[GX_INDEXCTL_TABLE_COUNT_MAX])
 {
     static const char *const units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
@@ -152,9 +160,10 @@ const char *gx_indexctl_table_bytes(uint64_t n, char out[GX_INDEXCTL_TABLE_COUNT
     return out;
 }
 
-#define COUNT(n) gx_indexctl_table_count((n), (char[GX_INDEXCTL_TABLE_COUNT_MAX]){0})
-#define BYTES(n) gx_indexctl_table_bytes((n), (char[GX_INDEXCTL_TABLE_COUNT_MAX]){0})
-#define TIME(us) gx_indexctl_time_format((us), (char[GX_INDEXCTL_TIME_MAX]){0})
+#define COUNT(n)       gx_indexctl_table_count((n), (char[GX_INDEXCTL_TABLE_COUNT_MAX]){0})
+#define BYTES(n)       gx_indexctl_table_bytes((n), (char[GX_INDEXCTL_TABLE_COUNT_MAX]){0})
+#define PLURAL(n, one) gx_indexctl_table_plural((n), (one), (char[GX_INDEXCTL_TABLE_PLURAL_MAX]){0})
+#define TIME(us)       gx_indexctl_time_format((us), (char[GX_INDEXCTL_TIME_MAX]){0})
 
 /* ---------------------------------------------------------------- galleries */
 
@@ -217,7 +226,7 @@ void gx_indexctl_table_recall(FILE *out, const char *name, const struct gx_clien
 
 void gx_indexctl_table_imported(FILE *out, const struct gx_indexctl_imported *i)
 {
-    (void)fprintf(out, "%s rows: %s enrolled, %s unchanged, in %.1f s (%s rows/s)\n", COUNT(i->rows),
+    (void)fprintf(out, "%s: %s enrolled, %s unchanged, in %.1f s (%s rows/s)\n", PLURAL(i->rows, "row"),
                   COUNT(i->enrolled.enrolled), COUNT(i->enrolled.unchanged), i->seconds,
                   COUNT((uint64_t)(i->seconds > 0 ? (double)i->rows / i->seconds : 0)));
 }
@@ -227,8 +236,8 @@ void gx_indexctl_table_imported(FILE *out, const struct gx_indexctl_imported *i)
 enum gx_status gx_indexctl_table_answer(FILE *out, uint64_t probe, const struct gx_client_answer *answer)
 {
     const struct gx_client_stats *s = &answer->stats;
-    (void)fprintf(out, "probe %" PRIu64 ": %zu candidates (%s, %s; %s scanned, %u rescored, epoch %" PRIu64 ")\n",
-                  probe, answer->n_candidates, s->engine, s->exhaustive ? "exhaustive" : "not exhaustive",
+    (void)fprintf(out, "probe %" PRIu64 ": %s (%s, %s; %s scanned, %u rescored, epoch %" PRIu64 ")\n", probe,
+                  PLURAL(answer->n_candidates, "candidate"), s->engine, s->exhaustive ? "exhaustive" : "not exhaustive",
                   COUNT(s->scanned), s->rescored, s->epoch);
     if (answer->n_candidates == 0)
         return GX_OK;

@@ -25,6 +25,9 @@ GX_MUST enum gx_status gx_indexctl_table_flush(struct gx_indexctl_table *table, 
 /* "1,234,567"; returns @out. */
 #define GX_INDEXCTL_TABLE_COUNT_MAX 28
 const char *gx_indexctl_table_count(uint64_t n, char out[GX_INDEXCTL_TABLE_COUNT_MAX]);
+/* "1 record", "1,234 records"; returns @out. */
+#define GX_INDEXCTL_TABLE_PLURAL_MAX 64
+const char *gx_indexctl_table_plural(uint64_t n, const char *one, char out[GX_INDEXCTL_TABLE_PLURAL_MAX]);
 /* "1.2 GB"; returns @out. */
 const char *gx_indexctl_table_bytes(uint64_t n, char out[GX_INDEXCTL_TABLE_COUNT_MAX]);
 

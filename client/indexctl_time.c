@@ -94,9 +94,11 @@ const char *gx_indexctl_time_format(int64_t us, char out[GX_INDEXCTL_TIME_MAX])
     if (us == 0)
         return out;
     int64_t rest = us % 1000000;
-    if (rest < 0)
+    time_t seconds = (time_t)(us / 1000000);
+    if (rest < 0) {
         rest += 1000000;
-    time_t seconds = (time_t)((us - rest) / 1000000);
+        seconds--;
+    }
     struct tm tm;
     if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year > 9999 - 1900 || tm.tm_year < -1900) {
         (void)snprintf(out, GX_INDEXCTL_TIME_MAX, "%lld us", (long long)us);

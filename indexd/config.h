@@ -30,7 +30,7 @@
     X(index, rebuild_dead, REAL, 0.1, 0.001, 1, "fraction",                                                            \
       "dead entries at which an index that cannot remove is rebuilt")                                                  \
     X(index, rebuild_after, COUNT, 600, 1, 31536000, "seconds",                                                        \
-      "... or so long after a removal, so that the removed rows leave memory")                                         \
+      "... or so long after a removal (ten times the last build, where that is less), so that the rows leave memory")  \
     X(log, level, COUNT, 2, 0, 3, "level", "0 errors, 1 warnings, 2 information, 3 debugging")
 
 #define GX_CONFIG_TYPE_TEXT  char

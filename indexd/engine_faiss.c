@@ -12,13 +12,16 @@
  * - An exception inside an add leaves a half-filled index: it is marked broken, and everything afterwards is refused.
  * - Removed entries stay behind the end of FAISS's arrays until something overwrites them: scrub does.
  * - The rotation of OPQ forms can't be reached inside FAISS's pre-transform, so it is a matrix of ours.
- * - FAISS's reader trusts lengths in a file: the file has a head of ours that is checked first. */
+ * - FAISS's reader trusts lengths in a file: the file has a head of ours that is checked first.
+ * - Memory that runs out inside one of FAISS's parallel regions ends the process: no catch reaches there. */
 #include "engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <faiss/c_api/AutoTune_c.h>
 #include <faiss/c_api/IndexFlat_c.h>
@@ -323,57 +326,56 @@ static enum gx_status remove_selected(struct faiss_engine *f, FaissIDSelector *s
     return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
 }
 
-/* Adds @n zero rows to the end of @list (Flat: of the index). For PQ the C API offers no choice of the list: the list's
- * own centroid goes there. */
-static enum gx_status add_filler(struct faiss_engine *f, size_t list, size_t n, struct gx_err *err)
+/* Adds a zero row to the end of each of @lists[n]. For PQ the C API offers no choice of the list: the list's own
+ * centroid, as a row, goes there. */
+static enum gx_status add_filler(struct faiss_engine *f, const idx_t *lists, size_t n, struct gx_err *err)
 {
-    size_t dim = f->form.index_dim, n_block = GX_MIN(n, (size_t)BLOCK_ROWS);
-    float *rows = calloc(n_block * dim, sizeof(float));
-    idx_t *ids = malloc(n_block * sizeof(*ids)), *lists = malloc(n_block * sizeof(*lists));
-    int rc = rows == NULL || ids == NULL || lists == NULL ? -1 : 0;
-    for (size_t i = 0; i < n_block && rc == 0; i++) {
+    size_t dim = f->form.index_dim;
+    float *rows = calloc(n * dim, sizeof(float));
+    idx_t *ids = malloc(n * sizeof(*ids));
+    int rc = rows == NULL || ids == NULL ? -1 : 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
         ids[i] = FILLER_RNO;
-        lists[i] = (idx_t)list;
         if (f->form.code == GX_FAISS_CODE_PQ)
-            rc = faiss_Index_reconstruct(faiss_IndexIVF_quantizer(f->ivf), (idx_t)list, rows + i * dim);
+            rc = faiss_Index_reconstruct(faiss_IndexIVF_quantizer(f->ivf), lists[i], rows + i * dim);
     }
-    for (size_t n_now; n > 0 && rc == 0; n -= n_now) {
-        n_now = GX_MIN(n, n_block);
-        if (f->ivf != NULL && f->form.code == GX_FAISS_CODE_FLAT)
-            rc = faiss_IndexIVFFlat_add_core(f->ivf, (idx_t)n_now, rows, ids, lists);
-        else if (f->ivf != NULL && f->form.code != GX_FAISS_CODE_PQ)
-            rc = faiss_IndexIVFScalarQuantizer_add_core(f->ivf, (idx_t)n_now, rows, ids, lists);
-        else
-            rc = faiss_Index_add_with_ids(f->index, (idx_t)n_now, rows, ids);
-    }
+    if (rc == 0 && (f->ivf == NULL || f->form.code == GX_FAISS_CODE_PQ))
+        rc = faiss_Index_add_with_ids(f->index, (idx_t)n, rows, ids);
+    else if (rc == 0 && f->form.code == GX_FAISS_CODE_FLAT)
+        rc = faiss_IndexIVFFlat_add_core(f->ivf, (idx_t)n, rows, ids, lists);
+    else if (rc == 0)
+        rc = faiss_IndexIVFScalarQuantizer_add_core(f->ivf, (idx_t)n, rows, ids, lists);
     free(rows);
     free(ids);
-    free(lists);
-    if (rc == 0)
-        return GX_OK;
-    f->broken = true;
-    return gx_fail(err, GX_E_NOMEM, "no memory to overwrite removed rows");
+    f->broken |= rc != 0;
+    return rc == 0 ? GX_OK : gx_fail(err, GX_E_NOMEM, "no memory to overwrite removed rows");
 }
 
 /* FAISS moves an array's last entries over the removed ones and shortens it: the bytes behind the new end stay. Entries
  * added there overwrite them, and are removed again. (What its vectors left in freed memory when they grew can't be
- * reached.) @lens: of the lists before the removal. */
-static enum gx_status scrub(struct faiss_engine *f, const size_t *lens, size_t n_removed, struct gx_err *err)
+ * reached.) @lens: of the lists before @n rows were removed. */
+static enum gx_status scrub(struct faiss_engine *f, const size_t *lens, size_t n, struct gx_err *err)
 {
-    enum gx_status status = f->ivf == NULL ? add_filler(f, 0, n_removed, err) : GX_OK;
-    for (size_t list = 0; f->ivf != NULL && list < f->form.nlist && status == GX_OK; list++) {
-        size_t len = faiss_IndexIVF_get_list_size(f->ivf, list);
-        if (len < lens[list])
-            status = add_filler(f, list, lens[list] - len, err);
-    }
-    FaissIDSelectorRange *selector = NULL;
-    if (faiss_IDSelectorRange_new(&selector, FILLER_RNO, FILLER_RNO + 1) != 0) {
+    idx_t *shrunk = calloc(n, sizeof(*shrunk)); /* each as often as it lost a row */
+    if (shrunk == NULL) {
         f->broken = true;
-        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
+        return gx_fail(err, GX_E_NOMEM, "no memory to overwrite removed rows");
     }
+    for (size_t list = 0, at = 0; lens != NULL && list < f->form.nlist; list++)
+        for (size_t len = faiss_IndexIVF_get_list_size(f->ivf, list); len < lens[list] && at < n; len++)
+            shrunk[at++] = (idx_t)list;
+    enum gx_status status = GX_OK;
+    for (size_t i = 0; i < n && status == GX_OK; i += BLOCK_ROWS)
+        status = add_filler(f, shrunk + i, GX_MIN(n - i, (size_t)BLOCK_ROWS), err);
+    free(shrunk);
+    FaissIDSelectorRange *selector = NULL;
     size_t n_filler;
-    enum gx_status removed = remove_selected(f, (FaissIDSelector *)selector, &n_filler, err);
-    return status != GX_OK ? status : removed;
+    if (status != GX_OK)
+        return status; /* broken: rebuilt anyway */
+    if (faiss_IDSelectorRange_new(&selector, FILLER_RNO, FILLER_RNO + 1) == 0)
+        return remove_selected(f, (FaissIDSelector *)selector, &n_filler, err);
+    f->broken = true;
+    return gx_engine_faiss_fail(err, GX_E_INTERNAL, "remove rows from the index");
 }
 
 static enum gx_status faiss_remove(struct gx_engine *engine, const uint64_t *rnos, size_t n, size_t *out_removed,
@@ -439,14 +441,12 @@ struct work {
     idx_t *labels, *lists;             /* [k], [nlist] */
     float *scores, *closeness, *probe; /* [k], [nlist], [index_dim] rotated */
     void *memory;
-    size_t len;
 };
 
 static enum gx_status get_work(const struct faiss_engine *f, size_t k, struct work *out, struct gx_err *err)
 {
     size_t n_lists = is_preassigned(f) ? f->form.nlist : 0;
-    out->len = (k + n_lists) * (sizeof(idx_t) + sizeof(float)) + f->form.index_dim * sizeof(float);
-    out->memory = malloc(out->len);
+    out->memory = malloc((k + n_lists) * (sizeof(idx_t) + sizeof(float)) + f->form.index_dim * sizeof(float));
     if (out->memory == NULL)
         return gx_fail(err, GX_E_NOMEM, "no memory to search");
     out->labels = out->memory;
@@ -500,10 +500,10 @@ static enum gx_status faiss_search(struct gx_engine *engine, const float *probe,
                                    uint64_t *out_scanned, float *out_effort, struct gx_err *err)
 {
     struct faiss_engine *f = of(engine);
-    uint32_t knob;
-    GX_TRY(gx_engine_faiss_form_knob(&f->form, effort, n_wanted, &knob, out_effort, err));
-    GX_TRY(check_usable(f, err));
     size_t k = GX_MIN(n_wanted, (size_t)faiss_Index_ntotal(f->index));
+    uint32_t knob;
+    GX_TRY(gx_engine_faiss_form_knob(&f->form, effort, k, &knob, out_effort, err));
+    GX_TRY(check_usable(f, err));
     if (k == 0)
         return GX_OK;
     struct work work = {0};
@@ -544,9 +544,14 @@ static enum gx_status faiss_save(struct gx_engine *engine, const char *path, str
 {
     struct faiss_engine *f = of(engine);
     GX_TRY(check_usable(f, err));
-    FILE *file = fopen(path, "wbe");
-    if (file == NULL)
-        return gx_err_errno(err, errno, "create '%s'", path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (file == NULL) {
+        enum gx_status failed = gx_err_errno(err, errno, "create '%s'", path);
+        if (fd >= 0)
+            close(fd);
+        return failed;
+    }
     enum gx_status status = write_file(f, file, err);
     if (fclose(file) != 0 && status == GX_OK)
         status = gx_err_errno(err, errno, "write '%s'", path);

@@ -48,6 +48,7 @@ struct gx_gallery {
     atomic_bool unsaved;      /* the index differs from its file */
     int64_t changed_at_us;    /* indexer thread: when rows were last fed */
     size_t feed;              /* indexer thread: rows fed at once */
+    int64_t build_took_us;    /* indexer thread: the last build; before the first, a guess for a loaded index */
 };
 
 struct gx_mutation;

@@ -253,9 +253,19 @@ static enum gx_status store_engine_text(struct gx_galleries *galleries, struct g
     return gx_writer_run(galleries, &r.base, err);
 }
 
+/* What was removed before the build began is out of the index now; what went since has its full time. */
+static void settle_removals(struct gx_gallery *g, uint64_t clean_upto, int64_t began_at_us)
+{
+    pthread_mutex_lock(&g->removals_lock);
+    bool clean = clean_upto >= g->removals_base + g->n_removals;
+    if (g->oldest_removal_us != 0)
+        g->oldest_removal_us = clean ? 0 : GX_MAX(g->oldest_removal_us, began_at_us);
+    pthread_mutex_unlock(&g->removals_lock);
+}
+
 /* Puts @index in the place of the one in use, stores its text, saves it. Takes @index. */
 static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery *g, struct gx_index *index,
-                              const char *text, struct gx_err *err)
+                              const char *text, int64_t began_at_us, struct gx_err *err)
 {
     pthread_mutex_lock(&g->change);
     if (index->engine != NULL)
@@ -265,6 +275,7 @@ static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery 
     g->index = *index;
     pthread_rwlock_unlock(&g->lock);
     set_building(g, UINT64_MAX);
+    settle_removals(g, index->clean_upto, began_at_us);
     gx_engine_free(old.engine);
     *index = (struct gx_index){0};
     report(g, "saving", g->index.until, g->index.until);
@@ -284,6 +295,7 @@ static enum gx_status build(struct gx_galleries *galleries, struct gx_gallery *g
     struct gx_engine_spec spec;
     struct gx_index index = {0};
     enum gx_status status = GX_OK;
+    int64_t began_at_us = gx_clock_monotonic_us();
     GX_TRY(gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, err));
     index.removed_upto = index.clean_upto = gx_gallery_removals_serial(g);
     set_building(g, index.clean_upto);
@@ -291,7 +303,7 @@ static enum gx_status build(struct gx_galleries *galleries, struct gx_gallery *g
         GX_TRY_OUT(train(g, &spec, &index, err));
         GX_TRY_OUT(add_all(galleries, g, &index, err));
     }
-    status = swap_in(galleries, g, &index, text, err);
+    status = swap_in(galleries, g, &index, text, began_at_us, err);
 out:
     set_building(g, UINT64_MAX);
     gx_engine_free(index.engine);
@@ -309,7 +321,8 @@ static void build_and_report(struct gx_galleries *galleries, struct gx_gallery *
     pthread_mutex_unlock(&g->build_lock);
     gx_log_info("build_started", "gallery=%" PRIu32 " engine=%s why=%s", g->meta.number, text, why);
     enum gx_status status = build(galleries, g, text, &err);
-    double seconds = (double)(gx_clock_monotonic_us() - start) / 1e6;
+    g->build_took_us = gx_clock_monotonic_us() - start;
+    double seconds = (double)g->build_took_us / 1e6;
     if (status == GX_OK)
         gx_log_info("build_done", "gallery=%" PRIu32 " engine=%s seconds=%.1f", g->meta.number, text, seconds);
     else
@@ -390,7 +403,9 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
     pthread_mutex_unlock(&g->removals_lock);
     if ((double)index.dead > galleries->options.rebuild_dead * (double)stats.entries)
         return "dead";
-    if (oldest != 0 && gx_clock_monotonic_us() - oldest > galleries->options.rebuild_after_us)
+    /* A cheap rebuild need not wait for the full time: at most a tenth of a core goes into rebuilding. */
+    int64_t patience = GX_MIN(galleries->options.rebuild_after_us, 10 * g->build_took_us);
+    if (oldest != 0 && gx_clock_monotonic_us() - oldest > patience)
         return "removal";
     return NULL;
 }
@@ -467,6 +482,7 @@ static void load_all(struct gx_galleries *galleries)
                         gx_rows_live(list[i]->rows), (double)(gx_clock_monotonic_us() - start) / 1e6);
         }
         gx_gallery_unref(list[i]);
+        gx_keeper_wake(galleries); /* its tickets waited for this */
         if (galleries->options.changed != NULL)
             galleries->options.changed();
     }

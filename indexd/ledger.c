@@ -595,4 +595,5 @@ void gx_ledger_set_fault(struct gx_ledger *ledger, gx_ledger_fault *fault, void 
 {
     ledger->fault = fault;
     ledger->fault_arg = arg;
+    ledger->n_writes = 0;
 }

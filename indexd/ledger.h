@@ -61,8 +61,8 @@ void gx_ledger_head(const struct gx_ledger *ledger, struct gx_digest *out);
  * a named subject does not bar new records of that person. Thread-safe, in memory, no disk access. */
 bool gx_ledger_holds(struct gx_ledger *ledger, enum gx_id_kind kind, const struct gx_key *key);
 
-/* For tests: called before each write, sync and truncation of either file, with its ordinal number from 1; a result
- * other than GX_OK makes that step fail with it, untried. NULL = none. */
+/* For tests: called before each write, sync and truncation of either file, with its ordinal number (the first from now
+ * on is 1); a result other than GX_OK makes that step fail with it, untried. NULL = none. */
 typedef enum gx_status gx_ledger_fault(void *arg, uint64_t ordinal);
 void gx_ledger_set_fault(struct gx_ledger *ledger, gx_ledger_fault *fault, void *arg);
 

@@ -16,12 +16,14 @@
 #include <unistd.h>
 
 #include "accept_guard.h"
+#include "clock.h"
 #include "log.h"
 
-#define ARMED_UNARY    16 /* requests that may arrive between two looks at the queue without a detour in libgrpc */
-#define ARMED_BIDI     4
-#define ARMED_UNKNOWN  1
-#define STILL_WAITS_MS 10000
+#define ARMED_UNARY   16 /* requests that may arrive between two looks at the queue without a detour in libgrpc */
+#define ARMED_BIDI    4
+#define ARMED_UNKNOWN 1
+#define LOOK_EVERY_US INT64_C(50000)
+#define WARN_EVERY_US INT64_C(10000000)
 
 void gx_rpc_prepare(void)
 {
@@ -172,10 +174,25 @@ static enum gx_status start(struct gx_rpc *rpc, struct gx_err *err)
 
 /* ---------------------------------------------------------------- stop */
 
-static bool wait_for_calls(grpc_completion_queue *cq, int64_t us)
+static bool is_down(grpc_completion_queue *cq, int64_t within_us)
 {
-    gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(us, GPR_TIMESPAN));
+    gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(within_us, GPR_TIMESPAN));
     return grpc_completion_queue_next(cq, until, NULL).type == GRPC_OP_COMPLETE;
+}
+
+/* Gives running calls their grace. Without calls there is nothing to wait for but connections that do not answer the
+ * farewell, some of them for 20 seconds. */
+static bool is_down_by_itself(struct gx_rpc *rpc, grpc_completion_queue *cq)
+{
+    int64_t until_us = gx_clock_monotonic_us() + rpc->options.grace_us, left_us;
+    while ((left_us = until_us - gx_clock_monotonic_us()) > 0) {
+        if (is_down(cq, GX_MIN(left_us, LOOK_EVERY_US)))
+            return true;
+        if (atomic_load(&rpc->n_open) == 0)
+            return false;
+    }
+    gx_log_info("calls_cancelled", "open=%llu", (unsigned long long)atomic_load(&rpc->n_open));
+    return false;
 }
 
 /* Returns once libgrpc has no call and no connection left. */
@@ -184,10 +201,9 @@ static void shut_down_server(struct gx_rpc *rpc)
     grpc_completion_queue *cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_shutdown_and_notify(rpc->server, cq, rpc);
     gx_rpc_stream_cut_idle(rpc);
-    if (!wait_for_calls(cq, rpc->options.grace_us)) {
-        gx_log_info("calls_cancelled", "open=%llu", (unsigned long long)atomic_load(&rpc->n_open));
+    if (!is_down_by_itself(rpc, cq)) {
         grpc_server_cancel_all_calls(rpc->server);
-        while (!wait_for_calls(cq, STILL_WAITS_MS * INT64_C(1000)))
+        while (!is_down(cq, WARN_EVERY_US))
             gx_log_warn("stop_waits", "reason=\"calls without an answer\" open=%llu",
                         (unsigned long long)atomic_load(&rpc->n_open));
     }

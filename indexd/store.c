@@ -9,7 +9,8 @@
  *   other one before it finds out;
  * - a damaged file: refused at the start, or met later by a read, which fails, or by a compaction, after which every
  *   write fails; an iterator only ends, so its end is asked for its reason;
- * - a full disk: writes fail and work again by themselves a few seconds after there is room;
+ * - a full disk: writes fail and work again by themselves a few seconds after there is room; but Debian's RocksDB may
+ *   abort when it is opened then, so room is looked for first;
  * - RocksDB runs out of memory: it throws, which C cannot catch; the process ends, and the WAL has what was committed.
  *
  * Keys never reach a message: RocksDB prints some in quotes or in hexadecimal, clean_text() takes both out. */
@@ -26,8 +27,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#define OPEN_ROOM       ((uint64_t)4 << 20) /* for MANIFEST, OPTIONS and LOG; what the WALs hold comes on top */
 #define SCAN_READAHEAD  ((size_t)1 << 20)
 #define BATCH_MARKS_MAX 16 /* marks inside marks; the writer uses one */
 
@@ -150,6 +154,7 @@ void gx_store_set_fault(struct gx_store *store, gx_store_fault *fault, void *arg
 {
     store->fault = fault;
     store->fault_arg = arg;
+    atomic_store(&store->n_writes, 0);
 }
 
 /* ---------------------------------------------------------------- create, open, close */
@@ -162,7 +167,7 @@ static bool is_store_file(const char *name)
 }
 
 /* Is there a store in the open directory @fd? Before RocksDB looks, which would create a directory and a log file. */
-static enum gx_status look(int fd, const char *dir, struct gx_err *err)
+static enum gx_status look(int fd, const char *dir, uint64_t *out_wal_bytes, struct gx_err *err)
 {
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *listing = again < 0 ? NULL : fdopendir(again);
@@ -174,8 +179,12 @@ static enum gx_status look(int fd, const char *dir, struct gx_err *err)
     }
     bool has_current = false, has_files = false;
     for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
+        struct stat info;
+        const char *suffix = strrchr(entry->d_name, '.');
         has_current = has_current || strcmp(entry->d_name, "CURRENT") == 0;
         has_files = has_files || is_store_file(entry->d_name);
+        if (suffix != NULL && strcmp(suffix, ".log") == 0 && fstatat(fd, entry->d_name, &info, 0) == 0)
+            *out_wal_bytes += (uint64_t)info.st_size;
     }
     closedir(listing);
     if (has_current)
@@ -186,6 +195,17 @@ static enum gx_status look(int fd, const char *dir, struct gx_err *err)
                        "remove it and run 'indexd init'",
                        dir);
     return gx_fail(err, GX_E_NOT_FOUND, "no store in '%s': run 'indexd init'", dir);
+}
+
+/* Opening writes what the WALs hold into files. A file system that tells no sizes is believed. */
+static enum gx_status check_room(int fd, const char *dir, uint64_t wal_bytes, struct gx_err *err)
+{
+    struct statvfs info;
+    uint64_t wanted = wal_bytes + OPEN_ROOM;
+    if (fstatvfs(fd, &info) != 0 || info.f_blocks == 0 || (uint64_t)info.f_bavail * info.f_frsize >= wanted)
+        return GX_OK;
+    return gx_fail(err, GX_E_FULL, "the disk of '%s' is full: opening the store takes %llu MB, make room", dir,
+                   (unsigned long long)(wanted >> 20) + 1);
 }
 
 /* Opens and locks the directory; the lock lives as long as the descriptor. */
@@ -243,8 +263,10 @@ static enum gx_status open_store(const char *dir, const struct gx_store_options 
     strcpy(store->dir, dir);
     store->lock = -1;
     GX_TRY_OUT(lock_dir(dir, &store->lock, err));
+    uint64_t wal_bytes = 0;
     if (!create)
-        GX_TRY_OUT(look(store->lock, dir, err));
+        GX_TRY_OUT(look(store->lock, dir, &wal_bytes, err));
+    GX_TRY_OUT(check_room(store->lock, dir, wal_bytes, err));
     GX_TRY_OUT(open_database(store, options, create, err));
     *out = store;
     return GX_OK;

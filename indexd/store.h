@@ -82,8 +82,9 @@ GX_MUST enum gx_status gx_store_flush(struct gx_store *store, struct gx_err *err
 GX_MUST enum gx_status gx_store_delete_range(struct gx_store *store, enum gx_family family, struct gx_slice from,
                                              struct gx_slice until, struct gx_err *err);
 
-/* For tests: called before each write to the database (commit, flush, delete_range) with its ordinal number (from 1);
- * a result other than GX_OK makes that write fail with it, untried. NULL = none. Set while nothing writes. */
+/* For tests: called before each write to the database (commit, flush, delete_range) with its ordinal number (the first
+ * from now on is 1); a result other than GX_OK makes that write fail with it, untried. NULL = none. Set while nothing
+ * writes. */
 typedef enum gx_status gx_store_fault(void *arg, uint64_t ordinal);
 void gx_store_set_fault(struct gx_store *store, gx_store_fault *fault, void *arg);
 

@@ -49,6 +49,8 @@ void gx_served_begin(struct gx_served *served, uint32_t dim, const char *setting
 
 void gx_served_restart(struct gx_served *served, bool orderly)
 {
+    gx_client_close(served->client); /* an idle connection keeps an orderly stop waiting */
+    served->client = NULL;
     if (orderly)
         gx_server_stop(&served->server);
     else

@@ -105,12 +105,14 @@ static long log_len(const struct gx_server *s)
     return stat(s->log, &st) == 0 ? (long)st.st_size : 0;
 }
 
-bool gx_server_log_has(const struct gx_server *server, const char *text)
+size_t gx_server_log_count(const struct gx_server *server, const char *text)
 {
     char *log = read_log(server, 0);
-    bool has = strstr(log, text) != NULL;
+    size_t n = 0;
+    for (const char *at = strstr(log, text); at != NULL; at = strstr(at + 1, text))
+        n++;
     free(log);
-    return has;
+    return n;
 }
 
 void gx_server_check_log(const struct gx_server *server, const char *text)

@@ -56,7 +56,7 @@ void gx_server_kill(struct gx_server *server);
 
 /* Fails when the log holds @text, or (always) an id of people.h. */
 void gx_server_check_log(const struct gx_server *server, const char *text);
-bool gx_server_log_has(const struct gx_server *server, const char *text);
+size_t gx_server_log_count(const struct gx_server *server, const char *text); /* how often it stands there */
 
 /* Kills it where it runs, checks the log, removes the directory. */
 void gx_server_end(struct gx_server *server);

@@ -26,6 +26,7 @@ static void begin(void)
     app.galleries = room.galleries;
     ck_assert_int_eq(gx_routes_begin(&app, &err), GX_OK);
     gx_rpc_scene_start(&scene, (struct gx_rpc_options){.n_workers = 2}, routes, n_routes, &app);
+    ck_assert(gx_grpc_client_connect(&scene.client, PATIENT)); /* on a busy machine that takes more than one try */
 }
 
 static void end(void)
@@ -76,12 +77,19 @@ static int ask(const char *path, const void *message, const ProtobufCMessageDesc
     return code;
 }
 
-static void send_message(struct gx_grpc_call *call, const void *message)
+/* false: the call is over. */
+static bool try_send(struct gx_grpc_call *call, const void *message)
 {
     size_t len;
     uint8_t *data = pack(message, &len);
-    ck_assert(gx_grpc_client_send(call, data, len));
+    bool sent = gx_grpc_client_send(call, data, len);
     free(data);
+    return sent;
+}
+
+static void send_message(struct gx_grpc_call *call, const void *message)
+{
+    ck_assert(try_send(call, message));
 }
 
 static bool receive(struct gx_grpc_call *call, const ProtobufCMessageDescriptor *type, void *out_message)
@@ -393,10 +401,9 @@ static int spoil(int how, struct insert *insert)
 
 START_TEST(refused_message_ends_the_stream_and_what_was_before_it_is_acknowledged)
 {
-    enum { N_GOOD = 21 };
+    enum { N_GOOD = 21, N_BEHIND = 20 };
     for (int how = 0; how < 5; how++) {
         struct insert insert;
-        struct gx_grpc_reply reply;
         begin();
         struct gx_grpc_call *call = begin_inserts();
         for (uint64_t row = 0; row < N_GOOD; row++) {
@@ -406,10 +413,16 @@ START_TEST(refused_message_ends_the_stream_and_what_was_before_it_is_acknowledge
         make_insert(N_GOOD, "g", &insert);
         int code = spoil(how, &insert);
         send_message(call, &insert.request);
+        for (uint64_t row = 0; row < N_BEHIND; row++) { /* may be enrolled, is never acknowledged */
+            make_insert(N_GOOD + row, "g", &insert);
+            if (!try_send(call, &insert.request))
+                break;
+        }
         ck_assert_msg(read_acks(call, UINT64_MAX).messages == N_GOOD, "refusal %d", how);
-        ck_assert_int_eq(gx_grpc_client_end(call, &reply), code);
-        gx_grpc_client_free_reply(&reply);
-        ck_assert_uint_eq(count_records(), N_GOOD);
+        ck_assert_int_eq(gx_grpc_client_end(call, NULL), code);
+        gx_rpc_scene_await_open(&scene, 0);
+        ck_assert_uint_ge(count_records(), N_GOOD);
+        ck_assert_uint_le(count_records(), N_GOOD + N_BEHIND);
         end();
     }
 }

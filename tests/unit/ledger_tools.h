@@ -41,7 +41,7 @@ TOOL void begin_test(void)
 TOOL int run_suite(Suite *suite)
 {
     const char *tmp = getenv("TMPDIR");
-    snprintf(base_path, sizeof(base_path), "%s/indexd-test-XXXXXX", tmp == NULL ? "/tmp" : tmp);
+    snprintf(base_path, sizeof(base_path), "%s/indexd-ledger-XXXXXX", tmp == NULL ? "/tmp" : tmp);
     if (mkdtemp(base_path) == NULL) {
         perror(base_path);
         return EXIT_FAILURE;

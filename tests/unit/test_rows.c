@@ -438,14 +438,16 @@ START_TEST(equal_scores_come_in_the_order_of_record_ids)
     }
     gx_rows_publish(rows);
     const float *probes[] = {row};
-    struct gx_hit heap[8];
-    struct gx_topk top;
-    uint64_t scanned;
-    gx_topk_init(&top, heap, 8, gx_rows_tie, rows);
-    OK(gx_rows_scan(rows, 0, 8, probes, 1, NULL, NULL, NULL, NULL, &top, &scanned, &err));
-    ck_assert_uint_eq(gx_topk_sort(&top), 8);
-    for (size_t i = 0; i < 8; i++)
-        ck_assert_str_eq(ids[heap[i].slot], order[i]);
+    for (size_t k = 1; k <= 8; k++) { /* with fewer places than ties, the first ids must win */
+        struct gx_hit heap[8];
+        struct gx_topk top;
+        uint64_t scanned;
+        gx_topk_init(&top, heap, k, gx_rows_tie, rows);
+        OK(gx_rows_scan(rows, 0, 8, probes, 1, NULL, NULL, NULL, NULL, &top, &scanned, &err));
+        ck_assert_uint_eq(gx_topk_sort(&top), k);
+        for (size_t i = 0; i < k; i++)
+            ck_assert_str_eq(ids[heap[i].slot], order[i]);
+    }
     ck_assert_int_eq(gx_rows_tie(rows, 3, 3), 0);
     gx_rows_free(rows);
     gx_arena_fini(&arena);
