@@ -68,7 +68,7 @@ static pid_t run_server(char *const *arguments, int *out_fd)
 {
     const char *program = getenv("INDEXD_BIN");
     int pipe_fds[2] = {-1, -1};
-    pid_t pid;
+    pid_t pid = 0;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     if (out_fd != NULL && pipe2(pipe_fds, O_CLOEXEC) == 0)

@@ -68,7 +68,9 @@ static grpc_channel *open_grpc_channel(const char *target)
         integer(GRPC_ARG_KEEPALIVE_TIME_MS, 60000), /* a peer that vanished without a word ends a stream */
         integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000),
     };
-    grpc_channel_args args = {.num_args = sizeof(list) / sizeof(list[0]), .args = list};
+    grpc_channel_args args;
+    args.num_args = sizeof(list) / sizeof(list[0]);
+    args.args = list;
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
     grpc_channel *channel = grpc_channel_create(target, credentials, &args);
     grpc_channel_credentials_release(credentials);

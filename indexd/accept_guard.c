@@ -143,8 +143,8 @@ int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict addre
         if (accepted >= 0 && note_connection(accepted))
             return accepted;
         if (accepted >= 0) {
-            (void)close(accepted);
             count_refused("connections_max");
+            (void)close(accepted);
             continue;
         }
         if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)

@@ -17,11 +17,9 @@
 #include "engine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <faiss/c_api/AutoTune_c.h>
 #include <faiss/c_api/IndexFlat_c.h>
@@ -84,8 +82,6 @@ enum gx_status gx_engine_faiss_fail(struct gx_err *err, enum gx_status status, c
     const char *place = strstr(text, " at "), *reason = place == NULL ? NULL : strstr(place, ": ");
     return gx_fail(err, status, "%s: FAISS says: %.120s", what, reason == NULL ? text : reason + 2);
 }
-
-/* --- one core per thread --- */
 
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
 
@@ -544,14 +540,8 @@ static enum gx_status faiss_save(struct gx_engine *engine, const char *path, str
 {
     struct faiss_engine *f = of(engine);
     GX_TRY(check_usable(f, err));
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (file == NULL) {
-        enum gx_status failed = gx_err_errno(err, errno, "create '%s'", path);
-        if (fd >= 0)
-            close(fd);
-        return failed;
-    }
+    FILE *file;
+    GX_TRY(gx_engine_faiss_head_create(path, &file, err));
     enum gx_status status = write_file(f, file, err);
     if (fclose(file) != 0 && status == GX_OK)
         status = gx_err_errno(err, errno, "write '%s'", path);

@@ -1,8 +1,10 @@
 #include "engine_faiss_head.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* magic 8, dim u32, index_dim u32, entries u64, payload_len u64, engine text padded with zeros; big-endian, as every
  * number of ours. The rotation follows as FAISS's part does: float32 in the byte order of the machine. */
@@ -17,6 +19,18 @@
 static size_t rotation_floats(const struct gx_faiss_form *form)
 {
     return form->opq_m == 0 ? 0 : (size_t)form->dim * form->index_dim;
+}
+
+enum gx_status gx_engine_faiss_head_create(const char *path, FILE **out, struct gx_err *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    *out = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (*out != NULL)
+        return GX_OK;
+    enum gx_status status = gx_err_errno(err, errno, "create '%s'", path);
+    if (fd >= 0)
+        close(fd);
+    return status;
 }
 
 enum gx_status gx_engine_faiss_head_write(FILE *file, const struct gx_faiss_head *head, const float *rotation,

@@ -13,6 +13,9 @@ struct gx_faiss_head {
     uint64_t entries, payload_len; /* bytes of FAISS's own part */
 };
 
+/* A new file that only its owner can read: it holds codes of embeddings. GX_E_IO. */
+GX_MUST enum gx_status gx_engine_faiss_head_create(const char *path, FILE **out, struct gx_err *err);
+
 /* Writes head and @rotation[index_dim][dim] (NULL = none) at the beginning of @file. payload_len may be unknown yet:
  * then write again over it once it is. GX_E_FULL, GX_E_IO. */
 GX_MUST enum gx_status gx_engine_faiss_head_write(FILE *file, const struct gx_faiss_head *head, const float *rotation,

@@ -170,7 +170,8 @@ enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_i
     assert(index->removed_upto >= gallery->removals_base);
     size_t at = (size_t)(index->removed_upto - gallery->removals_base);
     size_t n = GX_MIN(gallery->n_removals - at, max);
-    memcpy(piece, gallery->removals + at, n * sizeof(*piece));
+    if (n > 0)
+        memcpy(piece, gallery->removals + at, n * sizeof(*piece));
     *out_more = at + n < gallery->n_removals;
     pthread_mutex_unlock(&gallery->removals_lock);
     if (n == 0)

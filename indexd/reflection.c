@@ -88,7 +88,7 @@ static bool skip(struct gx_slice *in, uint64_t n)
 static bool read_field(struct gx_slice *in, struct field *out)
 {
     uint64_t tag, n;
-    *out = (struct field){0};
+    *out = (struct field){.bytes = {(const uint8_t *)"", 0}};
     if (!read_varint(in, &tag))
         return false;
     out->number = tag >> 3;

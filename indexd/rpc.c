@@ -10,9 +10,11 @@
  * stop up: said in the log. */
 #include "rpc_private.h"
 
+#include <errno.h>
 #include <grpc/support/time.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "accept_guard.h"
@@ -195,7 +197,22 @@ static bool is_down_by_itself(struct gx_rpc *rpc, grpc_completion_queue *cq)
     return false;
 }
 
-/* Returns once libgrpc has no call and no connection left. */
+/* libgrpc reports that it is down once every connection is gone. A call whose client went away may still be with us
+ * then, about to begin an operation, and on a queue that is shut down that would end the process. */
+static void wait_for_calls(struct gx_rpc *rpc)
+{
+    (void)pthread_mutex_lock(&rpc->lock);
+    while (rpc->n_live > 0) {
+        struct timespec until;
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += WARN_EVERY_US / 1000000;
+        if (pthread_cond_timedwait(&rpc->none_live, &rpc->lock, &until) == ETIMEDOUT)
+            gx_log_warn("stop_waits", "reason=\"calls that somebody still holds\" n=%u", rpc->n_live);
+    }
+    (void)pthread_mutex_unlock(&rpc->lock);
+}
+
+/* Returns once libgrpc has no connection and nobody a call left. */
 static void shut_down_server(struct gx_rpc *rpc)
 {
     grpc_completion_queue *cq = grpc_completion_queue_create_for_next(NULL);
@@ -211,6 +228,7 @@ static void shut_down_server(struct gx_rpc *rpc)
     while (grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type != GRPC_QUEUE_SHUTDOWN)
         continue;
     grpc_completion_queue_destroy(cq);
+    wait_for_calls(rpc);
 }
 
 static void stop_io(struct gx_rpc *rpc)
@@ -241,6 +259,7 @@ void gx_rpc_stop(struct gx_rpc *rpc)
     (void)pthread_mutex_destroy(&rpc->queue.lock);
     (void)pthread_cond_destroy(&rpc->queue.filled);
     (void)pthread_mutex_destroy(&rpc->lock);
+    (void)pthread_cond_destroy(&rpc->none_live);
     free(rpc->io);
     free(rpc->methods);
     free(rpc);
@@ -259,6 +278,7 @@ enum gx_status gx_rpc_start(const struct gx_rpc_options *options, struct gx_rpc 
     (void)pthread_mutex_init(&rpc->queue.lock, NULL);
     (void)pthread_cond_init(&rpc->queue.filled, NULL);
     (void)pthread_mutex_init(&rpc->lock, NULL);
+    (void)pthread_cond_init(&rpc->none_live, NULL);
     grpc_init();
     rpc->server = gx_rpc_core_server(&rpc->options);
     enum gx_status status = start(rpc, err);

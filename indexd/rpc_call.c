@@ -31,6 +31,7 @@ static bool is_stream(const struct gx_call *call)
 static struct gx_call *take_from_pool(struct gx_rpc *rpc)
 {
     (void)pthread_mutex_lock(&rpc->lock);
+    rpc->n_live++;
     struct gx_call *call = rpc->pool;
     if (call != NULL) {
         rpc->pool = call->next;
@@ -76,6 +77,8 @@ static void put_into_pool(struct gx_rpc *rpc, struct gx_call *call)
         rpc->pool = call;
         rpc->n_pool++;
     }
+    if (--rpc->n_live == 0) /* from here on the server may be gone */
+        (void)pthread_cond_broadcast(&rpc->none_live);
     (void)pthread_mutex_unlock(&rpc->lock);
     gx_arena_fini(&arena);
     if (!kept) {
@@ -87,7 +90,8 @@ static void put_into_pool(struct gx_rpc *rpc, struct gx_call *call)
 void gx_rpc_call_free_pool(struct gx_rpc *rpc)
 {
     struct gx_call *call;
-    while ((call = take_from_pool(rpc)) != NULL) {
+    while ((call = rpc->pool) != NULL) {
+        rpc->pool = call->next;
         free(call->stream.waiting);
         free(call);
     }
@@ -111,7 +115,6 @@ static void unlist(struct gx_call *call)
 static void free_call(struct gx_call *call)
 {
     struct gx_rpc *rpc = call->rpc;
-    grpc_call *core = call->core;
     if (call->listed)
         unlist(call);
     if (call->free_state != NULL)
@@ -124,12 +127,11 @@ static void free_call(struct gx_call *call)
     if (call->method->route == NULL)
         grpc_call_details_destroy(&call->details);
     (void)pthread_mutex_destroy(&call->stream.lock);
-    if (core != NULL)
+    if (call->core != NULL) {
+        grpc_call_unref(call->core);
         (void)atomic_fetch_sub(&rpc->n_open, 1);
+    }
     put_into_pool(rpc, call);
-    /* Last of all: once libgrpc has no call left, gx_rpc_stop goes on and frees the server. */
-    if (core != NULL)
-        grpc_call_unref(core);
 }
 
 void gx_rpc_call_unref(struct gx_call *call)

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define FIRST   4096                            /* schemas/FORMAT.md: where the entries begin, */
@@ -184,6 +185,75 @@ START_TEST(a_newer_format_is_not_taken_for_damage)
 }
 END_TEST
 
+START_TEST(a_mark_that_contradicts_the_entries_is_refused)
+{
+    make_ledger(a_path);
+    append_n(1, 3);
+    struct bytes bytes = read_whole(a_path);
+    for (int i = 0; i < 8; i++) {
+        /* The marks after 3 and after 2 entries, right but for one field. */
+        uint8_t *place = bytes.data + MARK(i < 4 ? 3 : 2), kept[64];
+        struct gx_ledger_mark mark;
+        memcpy(kept, place, sizeof(kept));
+        ck_assert(gx_ledger_entry_decode_mark(place, &mark));
+        mark.n_entries += i % 4 == 0 ? 2 : 0;
+        mark.len -= i % 4 == 1;
+        mark.last_number += i % 4 == 2;
+        mark.head.bytes[31] ^= i % 4 == 3;
+        gx_ledger_entry_encode_mark(&mark, place);
+        write_whole(a_path, bytes.data, bytes.len);
+        assert_refused(a_path, NULL, GX_E_CORRUPT, "a.log");
+        memcpy(place, kept, sizeof(kept));
+    }
+    write_whole(a_path, bytes.data, bytes.len);
+    gx_ledger_close(open_ledger(a_path, NULL));
+}
+END_TEST
+
+/* ---------------------------------------------------------------- the order of writes */
+
+/* Calls of the ledger land here: what would a power cut leave? */
+static struct {
+    bool watching, dirty_entry[1024], dirty_mark[1024];
+    int n_writes, n_syncs, n_marks_too_early;
+} disk;
+
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset)
+{
+    if (disk.watching) {
+        disk.n_writes++;
+        disk.n_marks_too_early += offset < FIRST && disk.dirty_entry[fd];
+        *(offset < FIRST ? &disk.dirty_mark[fd] : &disk.dirty_entry[fd]) = true;
+    }
+    return syscall(SYS_pwrite64, fd, bytes, n, offset);
+}
+
+int fdatasync(int fd)
+{
+    disk.n_syncs++;
+    disk.dirty_entry[fd] = disk.dirty_mark[fd] = false;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+START_TEST(an_entry_is_on_the_disk_before_its_mark_and_both_before_the_answer)
+{
+    make_ledger(a_path);
+    struct gx_ledger *ledger = open_ledger(a_path, b_path);
+    disk.watching = true;
+    for (uint64_t i = 1; i <= 3; i++) {
+        disk.n_syncs = disk.n_writes = 0;
+        append_ok(ledger, i);
+        ck_assert_int_eq(disk.n_writes, 4); /* entry and mark, here and in the mirror */
+        ck_assert_int_eq(disk.n_syncs, 4);
+        ck_assert_int_eq(disk.n_marks_too_early, 0);
+        for (size_t fd = 0; fd < GX_COUNT_OF(disk.dirty_mark); fd++)
+            ck_assert(!disk.dirty_entry[fd] && !disk.dirty_mark[fd]);
+    }
+    disk.watching = false;
+    gx_ledger_close(ledger);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- failing writes */
 
 struct fault {
@@ -355,10 +425,12 @@ struct shared {
 static void append_until_killed(struct shared *shared)
 {
     struct gx_ledger *ledger = open_ledger(a_path, b_path);
-    for (uint64_t i = seen.n + 1;; i++) {
+    for (uint64_t i = seen.n + 1, until = i + 16; i < until; i++) {
         append_ok(ledger, i);
         atomic_store(&shared->acknowledged, i);
     }
+    for (;;)
+        pause();
 }
 
 START_TEST(a_killed_process_loses_nothing_acknowledged)
@@ -398,6 +470,8 @@ int main(void)
     tcase_add_test(tests, only_one_torn_entry_is_cut_off);
     tcase_add_test(tests, an_entry_with_an_older_number_is_refused);
     tcase_add_test(tests, a_newer_format_is_not_taken_for_damage);
+    tcase_add_test(tests, a_mark_that_contradicts_the_entries_is_refused);
+    tcase_add_test(tests, an_entry_is_on_the_disk_before_its_mark_and_both_before_the_answer);
     tcase_add_test(tests, a_failed_step_leaves_the_ledger_as_it_was);
     tcase_add_test(tests, a_ledger_that_cannot_be_restored_takes_nothing_more);
     tcase_add_test(tests, a_crash_at_any_step_loses_nothing_acknowledged);
