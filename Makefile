@@ -124,6 +124,9 @@ help:                                   ## this list
 install: all                            ## into DESTDIR/PREFIX
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include/indexd"
 	install -m 755 $(SERVER) $(CTL) "$(DESTDIR)$(PREFIX)/bin/"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man8"
+	install -m 644 client/indexctl.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+	install -m 644 indexd/indexd.8 "$(DESTDIR)$(PREFIX)/share/man/man8/"
 	install -m 644 include/indexd/*.h "$(DESTDIR)$(PREFIX)/include/indexd/"
 	install -m 644 $(B)/libindexd.a "$(DESTDIR)$(PREFIX)/lib/"
 	install -m 755 $(B)/libindexd.so "$(DESTDIR)$(PREFIX)/lib/libindexd.so.$(firstword $(subst ., ,$(VERSION)))"

@@ -21,6 +21,7 @@
 #include "people.h"
 
 #define GALLERY  "bench"
+#define TINY     "tiny"
 #define EMBEDDER "e", "1"
 #define MESSAGE  500 /* records of one message of the stream */
 
@@ -388,43 +389,41 @@ static void searches(gx_client *client, const char *what, bool exact, size_t n)
     free(probe);
 }
 
-/* Searches from several connections at once against a gallery of 50 rows: what is left is the cost of a call. */
+/* Searches from several threads over one connection (as a service has it) in a gallery of 50 rows: what is left is the
+ * cost of a call. */
 static atomic_bool stop_load;
 static atomic_uint_least64_t load_calls;
 
 static void *search_tiny(void *arg)
 {
-    gx_client *client = connect_client();
     float *probe = calloc(settings.dim, sizeof(*probe));
     struct gx_client_search search = {.k = 50};
     gx_people_probe(&people, 1, probe, NULL);
     while (!atomic_load(&stop_load)) {
         struct gx_client_result *result;
-        if (gx_client_search(client, arg, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+        if (gx_client_search(arg, TINY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
             die("search");
         gx_client_result_free(result);
         atomic_fetch_add(&load_calls, 1);
     }
     free(probe);
-    gx_client_close(client);
     return NULL;
 }
 
 static void call_cost(gx_client *client)
 {
-    static char tiny[] = "tiny";
     struct batch *b = new_batch();
     struct gx_client_enrolled enrolled;
     pthread_t threads[8];
-    if (gx_client_gallery_create(client, tiny, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
+    if (gx_client_gallery_create(client, TINY, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
         die("create");
     fill(b, 0, 50);
-    if (gx_client_insert(client, tiny, EMBEDDER, b->records, b->rows, 50, settings.dim, NULL, &enrolled) != GX_OK)
+    if (gx_client_insert(client, TINY, EMBEDDER, b->records, b->rows, 50, settings.dim, NULL, &enrolled) != GX_OK)
         die("insert");
     free_batch(b);
     atomic_store(&stop_load, false);
     for (size_t i = 0; i < 8; i++)
-        pthread_create(&threads[i], NULL, search_tiny, tiny);
+        pthread_create(&threads[i], NULL, search_tiny, client);
     nanosleep(&(struct timespec){0, 500000000}, NULL);
     uint64_t calls = atomic_load(&load_calls);
     double cpu = server_cpu();

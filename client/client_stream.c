@@ -236,6 +236,15 @@ enum gx_status gx_client_stream_send(gx_client_stream *stream, const struct gx_c
     return failed_before(stream);
 }
 
+enum gx_status gx_client_stream_wait(gx_client_stream *stream, uint64_t max_pending)
+{
+    gx_error_clear();
+    look(stream);
+    while (stream->status == GX_OK && stream->n_queued - stream->n_acked > max_pending)
+        (void)wait_one(stream);
+    return failed_before(stream);
+}
+
 void gx_client_stream_acknowledged(gx_client_stream *stream, uint64_t *out_messages, struct gx_client_enrolled *out)
 {
     look(stream);

@@ -45,6 +45,7 @@ struct gx_indexctl_args {
     /* import */
     const char *records_file, *subjects_file, *arrests_file;
     struct gx_indexctl_integer skip, batch;
+    bool skip_expunged;
     /* records, expunge, tickets */
     struct gx_indexctl_list records, arrests, subjects;
     bool embedding, dry_run;

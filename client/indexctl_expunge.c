@@ -279,9 +279,10 @@ static const struct gx_indexctl_option list_options[] = {
 const struct gx_indexctl_command gx_indexctl_expunge_commands[] = {
     {"expunge", "NAME (--record ID… | --arrest ID… | --subject ID… | --from FILE --kind KIND) --order REF", 1, 1,
      run_expunge, expunge_options, 120, "remove records by order, for good",
-     "When the command returns, the removal is on disk and no search will ever return the records again, and they\n"
-     "cannot be enrolled again; ids that match nothing are refused later all the same. The ticket tells what else\n"
-     "was reached: ACCEPTED, ERASED, VERIFIED, or FAILED, which is an alarm. At most 10,000 ids at once.",
+     "When the command returns, the removal is on disk, no search will ever return the records again, and they\n"
+     "cannot be enrolled again. Record and arrest ids that match nothing yet are barred all the same; a subject id\n"
+     "does not bar later records of that person. The ticket tells what else was reached: ACCEPTED, ERASED, VERIFIED,\n"
+     "or FAILED, which is an alarm. At most 10,000 ids at once.",
      "  indexctl expunge arrests --arrest A00007-1 --order 2024-CR-1187 --expect 3\n"
      "  indexctl expunge arrests --from sealed.txt --kind arrest --order 2024-CR-1187 --dry-run\n"
      "  indexctl expunge arrests --record photo-00012 --order 2024-CR-1187 --wait"},

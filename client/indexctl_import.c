@@ -32,10 +32,13 @@ struct import {
     size_t batch_rows;
     char stem[STEM_MAX + 1]; /* of made ids */
     made_id *made;           /* [batch_rows] */
+    const char *embedder_id, *embedder_version;
     gx_client_stream *stream;
     struct gx_indexctl_progress progress;
-    uint64_t skipped, sent; /* rows */
-    struct gx_client_enrolled enrolled;
+    uint64_t skipped, sent;            /* rows */
+    struct gx_client_enrolled before;  /* by what came before the present stream */
+    struct gx_client_enrolled present; /* by the present stream */
+    uint64_t expunged;                 /* rows passed over, as their records were removed by order */
 };
 
 static int64_t now_us(void)
@@ -116,14 +119,10 @@ static enum gx_status prepare(struct import *i)
     if (i->made == NULL)
         return gx_indexctl_fail(GX_E_NOMEM, "out of memory");
     make_stem(i->file, i->stem);
+    i->embedder_id = a->embedder != NULL ? a->embedder : i->gallery.embedder_id;
+    i->embedder_version = a->embedder != NULL ? a->embedder_version : i->gallery.embedder_version;
     i->skipped = (uint64_t)a->skip.value;
-    status = gx_indexctl_source_skip(i->source, i->skipped);
-    if (status != GX_OK)
-        return status;
-    status = gx_client_stream_open(i->session->client, i->gallery.name,
-                                   a->embedder != NULL ? a->embedder : i->gallery.embedder_id,
-                                   a->embedder != NULL ? a->embedder_version : i->gallery.embedder_version, &i->stream);
-    return status == GX_OK ? GX_OK : gx_indexctl_fail_client(status);
+    return gx_indexctl_source_skip(i->source, i->skipped);
 }
 
 /* ---------------------------------------------------------------- batches */
@@ -166,31 +165,102 @@ static uint64_t rows_total(const struct import *i)
     return n == UINT64_MAX ? n : n - i->skipped;
 }
 
-static uint64_t rows_done(const struct import *i)
+static uint64_t rows_durable(const struct import *i)
 {
-    return i->enrolled.enrolled + i->enrolled.unchanged;
+    return i->before.enrolled + i->before.unchanged + i->present.enrolled + i->present.unchanged;
 }
 
-/* Sends all batches; @out_refused: it was the server, or the way there. */
+static uint64_t rows_done(const struct import *i)
+{
+    return rows_durable(i) + i->expunged;
+}
+
+static void show_progress(struct import *i)
+{
+    gx_client_stream_acknowledged(i->stream, NULL, &i->present);
+    gx_indexctl_progress_update(&i->progress, rows_done(i), rows_total(i));
+}
+
+/* What is on its way when all is sent may be half of a small file: the bar goes on. */
+static enum gx_status wait_for_all(struct import *i)
+{
+    enum gx_status status = GX_OK;
+    for (int pending = GX_STREAM_WINDOW_MAX - 1; status == GX_OK && pending >= 0; pending--) {
+        status = gx_client_stream_wait(i->stream, (uint64_t)pending);
+        show_progress(i);
+    }
+    return status == GX_OK ? GX_OK : gx_indexctl_fail_client(status);
+}
+
+/* Sends all batches and waits until they are durable; @out_refused: a failure is the server's, or of the way there. */
 static enum gx_status send_all(struct import *i, bool *out_refused)
 {
-    enum gx_status status;
-    *out_refused = false;
     for (;;) {
-        status = gx_indexctl_source_read(i->source, i->batch_rows, &i->batch);
+        *out_refused = false;
+        enum gx_status status = gx_indexctl_source_read(i->source, i->batch_rows, &i->batch);
         if (status == GX_OK)
             status = fill_ids(i);
-        if (status != GX_OK || i->batch.n == 0)
+        if (status != GX_OK)
             return status;
+        *out_refused = true;
+        if (i->batch.n == 0)
+            return wait_for_all(i);
         status = gx_client_stream_send(i->stream, i->batch.records, i->batch.rows, i->batch.n, i->batch.dim);
-        if (status != GX_OK) {
-            *out_refused = true;
+        if (status != GX_OK)
             return gx_indexctl_fail_client(status);
-        }
         i->sent += i->batch.n;
-        gx_client_stream_acknowledged(i->stream, NULL, &i->enrolled);
-        gx_indexctl_progress_update(&i->progress, rows_done(i), rows_total(i));
+        show_progress(i);
     }
+}
+
+/* ---------------------------------------------------------------- passing over what was expunged */
+
+static void add(struct gx_client_enrolled *sum, const struct gx_client_enrolled *more)
+{
+    sum->enrolled += more->enrolled;
+    sum->unchanged += more->unchanged;
+    if (more->epoch > sum->epoch)
+        sum->epoch = more->epoch;
+}
+
+/* Enrols rows [@first, @first + @n) of the batch but those that were expunged: by halves, as a refusal is of all. */
+static enum gx_status insert_others(struct import *i, size_t first, size_t n)
+{
+    struct gx_client_enrolled enrolled;
+    enum gx_status status = gx_client_insert(i->session->client, i->gallery.name, i->embedder_id, i->embedder_version,
+                                             &i->batch.records[first], i->batch.rows + first * i->batch.dim, n,
+                                             i->batch.dim, NULL, &enrolled);
+    if (status == GX_OK)
+        add(&i->before, &enrolled);
+    if (status == GX_OK || status != GX_E_EXPUNGED)
+        return status == GX_OK ? GX_OK : gx_indexctl_fail_client(status);
+    if (n == 1) {
+        i->expunged++;
+        return GX_OK;
+    }
+    status = insert_others(i, first, n / 2);
+    return status == GX_OK ? insert_others(i, first + n / 2, n - n / 2) : status;
+}
+
+/* Goes back to the first row that is not done, whose batch was refused, and does that batch row by row where needed. */
+static enum gx_status pass_over(struct import *i)
+{
+    if (strcmp(i->file, "-") == 0)
+        return gx_indexctl_fail(GX_E_EXPUNGED,
+                                "rows were expunged by order; --skip-expunged wants a file, not the standard "
+                                "input, to pass over them");
+    gx_indexctl_source_close(i->source);
+    enum gx_status status = gx_indexctl_source_open(i->file, i->session->args->format, &i->source);
+    if (status == GX_OK)
+        status = gx_indexctl_source_skip(i->source, i->skipped + rows_done(i));
+    if (status == GX_OK)
+        status = gx_indexctl_source_read(i->source, i->batch_rows, &i->batch);
+    if (status == GX_OK)
+        status = fill_ids(i);
+    if (status == GX_OK)
+        status = insert_others(i, 0, i->batch.n);
+    i->sent = rows_done(i);
+    return status;
 }
 
 /* An id file that is longer than a file whose rows could not be counted before. */
@@ -222,33 +292,55 @@ static enum gx_status explain(const struct import *i, enum gx_status status, boo
     char n[GX_INDEXCTL_TABLE_COUNT_MAX];
     (void)gx_indexctl_table_count(rows_done(i), n);
     if (refused && !is_passing(status))
-        (void)gx_indexctl_fail(status, "%s: of the rows %" PRIu64 " to %" PRIu64 " (from 0): %s", i->file, first,
-                               first + i->batch_rows - 1, gx_indexctl_fail_text());
+        (void)gx_indexctl_fail(status, "%s: of the rows %" PRIu64 " to %" PRIu64 " (from 0): %s%s", i->file, first,
+                               first + i->batch_rows - 1, gx_indexctl_fail_text(),
+                               status == GX_E_EXPUNGED && !i->session->args->skip_expunged
+                                   ? " (--skip-expunged passes over such rows)"
+                                   : "");
     if (rows_done(i) > 0)
         (void)gx_indexctl_fail(status, "%s; the first %s rows are enrolled: the same command again passes over them",
                                gx_indexctl_fail_text(), n);
     return status;
 }
 
-static enum gx_status import_rows(struct import *i, int64_t begin_us)
+/* All that is left goes through one stream, until the end or a refusal. */
+static enum gx_status send_rest(struct import *i, bool *out_refused)
 {
-    bool refused;
-    gx_indexctl_progress_begin(&i->progress, "import", "rows", 0, i->session->args->quiet);
-    enum gx_status status = send_all(i, &refused);
+    *out_refused = true;
+    enum gx_status status =
+        gx_client_stream_open(i->session->client, i->gallery.name, i->embedder_id, i->embedder_version, &i->stream);
+    if (status != GX_OK)
+        return gx_indexctl_fail_client(status);
+    status = send_all(i, out_refused);
     /* Whatever happened: what was sent before counts, when it is durable. */
-    enum gx_status closed = gx_client_stream_close(i->stream, &i->enrolled);
+    enum gx_status closed = gx_client_stream_close(i->stream, &i->present);
     i->stream = NULL;
     if (closed != GX_OK && status == GX_OK) {
         status = gx_indexctl_fail_client(closed);
-        refused = true;
+        *out_refused = true;
     }
+    add(&i->before, &i->present);
+    i->present = (struct gx_client_enrolled){0};
+    return status;
+}
+
+static enum gx_status import_rows(struct import *i, int64_t begin_us)
+{
+    bool refused;
+    enum gx_status status;
+    gx_indexctl_progress_begin(&i->progress, "import", "rows", 0, i->session->args->quiet);
+    do {
+        status = send_rest(i, &refused);
+    } while (status == GX_E_EXPUNGED && i->session->args->skip_expunged && (status = pass_over(i)) == GX_OK);
     gx_indexctl_progress_end(&i->progress);
     if (status == GX_OK)
         status = check_counts(i);
     if (status != GX_OK)
         return explain(i, status, refused);
-    struct gx_indexctl_imported done = {
-        .rows = rows_done(i), .enrolled = i->enrolled, .seconds = (double)(now_us() - begin_us) / 1e6};
+    struct gx_indexctl_imported done = {.rows = rows_durable(i),
+                                        .expunged = i->expunged,
+                                        .enrolled = i->before,
+                                        .seconds = (double)(now_us() - begin_us) / 1e6};
     if (i->session->args->json)
         return gx_indexctl_json_imported(i->session->out, i->gallery.name, &done);
     gx_indexctl_table_imported(i->session->out, &done);
@@ -284,6 +376,8 @@ static const struct gx_indexctl_option import_options[] = {
     {"embedder", '\0', "ID", GX_INDEXCTL_TEXT, AT(embedder), 0, 0, "what made the embeddings (default: the gallery's)"},
     {"embedder-version", '\0', "V", GX_INDEXCTL_TEXT, AT(embedder_version), 0, 0, "its version"},
     {"skip", '\0', "N", GX_INDEXCTL_INTEGER, AT(skip), 0, 1e12, "pass over the first N rows"},
+    {"skip-expunged", '\0', NULL, GX_INDEXCTL_FLAG, AT(skip_expunged), 0, 0,
+     "pass over rows whose records were removed by order, which are refused otherwise"},
     {"batch", '\0', "N", GX_INDEXCTL_INTEGER, AT(batch), 1, GX_INSERT_MAX,
      "rows enrolled all or none (default up to 1000)"},
     {0},
@@ -298,7 +392,8 @@ const struct gx_indexctl_command gx_indexctl_import_commands[] = {
      "\"attributes\":{\"key\":\"value\"}, \"embedding\":[…]}; all but the embedding may be missing.\n"
      "\n"
      "Rows are durable and searchable as they are acknowledged. The command may be repeated at any time: rows that\n"
-     "are enrolled with the same content count as unchanged. A connection that breaks is made again.",
+     "are enrolled with the same content count as unchanged. A connection that breaks is made again.\n"
+     "A row whose record or arrest was expunged ends the import, unless --skip-expunged is given.",
      "  indexctl import arrests faces.npy --records ids.txt --subjects subjects.txt --arrests arrests.txt\n"
      "  indexctl import arrests new.jsonl\n"
      "  zcat big.fvecs.gz | indexctl import arrests - --format fvecs --records ids.txt"},

@@ -221,6 +221,7 @@ enum gx_status gx_indexctl_json_imported(FILE *out, const char *gallery, const s
     put(&o, "rows", count(i->rows));
     put(&o, "enrolled", count(i->enrolled.enrolled));
     put(&o, "unchanged", count(i->enrolled.unchanged));
+    put(&o, "expunged", count(i->expunged));
     put(&o, "epoch", count(i->enrolled.epoch));
     put(&o, "seconds", number((float)i->seconds));
     put(&o, "rows_per_s", number((float)(i->seconds > 0 ? (double)i->rows / i->seconds : 0)));

@@ -9,7 +9,8 @@
 
 /* How an import went. */
 struct gx_indexctl_imported {
-    uint64_t rows; /* that are durable now */
+    uint64_t rows;     /* that are durable now */
+    uint64_t expunged; /* that were passed over */
     struct gx_client_enrolled enrolled;
     double seconds;
 };

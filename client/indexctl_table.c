@@ -226,8 +226,11 @@ void gx_indexctl_table_recall(FILE *out, const char *name, const struct gx_clien
 
 void gx_indexctl_table_imported(FILE *out, const struct gx_indexctl_imported *i)
 {
-    (void)fprintf(out, "%s: %s enrolled, %s unchanged, in %.1f s (%s rows/s)\n", PLURAL(i->rows, "row"),
-                  COUNT(i->enrolled.enrolled), COUNT(i->enrolled.unchanged), i->seconds,
+    (void)fprintf(out, "%s: %s enrolled, %s unchanged", PLURAL(i->rows, "row"), COUNT(i->enrolled.enrolled),
+                  COUNT(i->enrolled.unchanged));
+    if (i->expunged > 0)
+        (void)fprintf(out, "; %s passed over as expunged", COUNT(i->expunged));
+    (void)fprintf(out, ", in %.1f s (%s rows/s)\n", i->seconds,
                   COUNT((uint64_t)(i->seconds > 0 ? (double)i->rows / i->seconds : 0)));
 }
 

@@ -5,8 +5,8 @@
  *
  * What can go wrong, and what we do about it:
  * - The C API has no per-search parameters. IVF: the coarse step is ours, the index's nprobe stays at nlist for ever
- *   and unused places are padded with -1. HNSW and fast scan: the knob is a field of the shared index, so searches
- *   that want different values take turns (struct gate).
+ *   and unused places are padded with -1. HNSW, fast scan and graphs of centroids: the knob is a field of the shared
+ *   index, so searches that want different values take turns (engine_faiss_gate).
  * - Fast scan: search_preassigned reads a null pointer, remove_ids ends the process. Neither is called for it.
  * - An untrained index answers a search as if it were empty: we keep count of that ourselves.
  * - An exception inside an add leaves a half-filled index: it is marked broken, and everything afterwards is refused.
@@ -33,24 +33,18 @@
 #include <faiss/c_api/index_factory_c.h>
 #include <faiss/c_api/index_io_c.h>
 
+#include "engine_faiss_gate.h"
 #include "engine_faiss_head.h"
 #include "engine_faiss_train.h"
 
 #define FAISS_PREFIX_LEN 6               /* "faiss:" */
 #define FILLER_RNO       (INT64_MAX - 1) /* under which scrub adds and removes; no row has it */
-#define BLOCK_ROWS       4096            /* rotated, or written over, at a time */
+#define COARSE_EF_MIN    64
+#define BLOCK_ROWS       4096 /* rotated, or written over, at a time */
 
 /* From OpenMP and OpenBLAS, whose headers are not installed with every compiler. */
 void omp_set_num_threads(int n);
 void openblas_set_num_threads(int n);
-
-/* Lets searches with the same knob run together and those with different ones take turns, in the order they came. */
-struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    uint64_t next, serving; /* tickets */
-    uint32_t active, knob;  /* searches inside; what the index is set to, 0 = unknown */
-};
 
 struct faiss_engine {
     struct gx_engine base;
@@ -61,7 +55,7 @@ struct faiss_engine {
     FaissParameterSpace *knobs;
     float *rotation; /* [index_dim][dim], or NULL */
     bool trained, broken;
-    struct gate gate;
+    struct gx_faiss_gate gate;
 };
 
 static const struct gx_engine_ops faiss_ops;
@@ -113,8 +107,7 @@ static void faiss_free(struct gx_engine *engine)
     faiss_Index_free(f->index);
     faiss_ParameterSpace_free(f->knobs);
     free(f->rotation);
-    pthread_mutex_destroy(&f->gate.lock);
-    pthread_cond_destroy(&f->gate.changed);
+    gx_engine_faiss_gate_fini(&f->gate);
     free(f);
 }
 
@@ -129,8 +122,7 @@ static enum gx_status new_engine(const struct gx_engine_spec *spec, size_t dim, 
         return gx_fail(err, GX_E_NOMEM, "no memory for an engine");
     f->base = (struct gx_engine){.ops = &faiss_ops, .spec = *spec, .dim = dim};
     f->form = form;
-    pthread_mutex_init(&f->gate.lock, NULL);
-    pthread_cond_init(&f->gate.changed, NULL);
+    gx_engine_faiss_gate_init(&f->gate);
     if (faiss_ParameterSpace_new(&f->knobs) != 0) {
         faiss_free(&f->base);
         return gx_engine_faiss_fail(err, GX_E_INTERNAL, "make an engine");
@@ -139,12 +131,29 @@ static enum gx_status new_engine(const struct gx_engine_spec *spec, size_t dim, 
     return GX_OK;
 }
 
-static enum gx_status set_knob(struct faiss_engine *f, uint32_t knob, struct gx_err *err)
+/* How far a graph of centroids is searched for @nprobe lists: FAISS stops short of the number asked for when its
+ * efSearch is smaller. Few different values, so that searches seldom have to take turns. */
+static uint32_t coarse_ef(uint32_t nprobe)
 {
-    if (f->ivf != NULL)
+    uint32_t ef = COARSE_EF_MIN;
+    while (ef < 2 * nprobe)
+        ef *= 2;
+    return ef;
+}
+
+/* Fast scan: nprobe; else efSearch, of the index or (IVF) of its graph of centroids. */
+static enum gx_status set_knob(void *engine, uint32_t knob, struct gx_err *err)
+{
+    struct faiss_engine *f = engine;
+    uint32_t ef = knob;
+    if (f->form.code == GX_FAISS_CODE_FS) {
         faiss_IndexIVF_set_nprobe(f->ivf, knob);
-    else if (faiss_ParameterSpace_set_index_parameter(f->knobs, f->index, "efSearch", knob) != 0)
-        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "set ef_search");
+        if (f->form.coarse_m == 0)
+            return GX_OK;
+        ef = coarse_ef(knob);
+    }
+    if (faiss_ParameterSpace_set_index_parameter(f->knobs, f->index, "efSearch", ef) != 0)
+        return gx_engine_faiss_fail(err, GX_E_INTERNAL, "set the effort");
     return GX_OK;
 }
 
@@ -170,7 +179,7 @@ static bool adopt(struct faiss_engine *f)
             return false;
         if (f->form.family == GX_FAISS_FLAT)
             return faiss_IndexFlat_cast(inner) != NULL;
-        return faiss_IndexIVF_cast(inner) == NULL && set_knob(f, 1, NULL) == GX_OK;
+        return faiss_IndexIVF_cast(inner) == NULL && set_knob(f, COARSE_EF_MIN, NULL) == GX_OK;
     }
     f->ivf = faiss_IndexIVF_cast(index);
     bool is_flat = faiss_IndexIVFFlat_cast(index) != NULL, is_sq = faiss_IndexIVFScalarQuantizer_cast(index) != NULL;
@@ -183,7 +192,7 @@ static bool adopt(struct faiss_engine *f)
         (f->trained && faiss_Index_ntotal(quantizer) != f->form.nlist))
         return false;
     faiss_IndexIVF_set_nprobe(f->ivf, is_preassigned(f) ? f->form.nlist : 1);
-    return true;
+    return f->form.coarse_m == 0 ? faiss_IndexFlat_cast(quantizer) != NULL : set_knob(f, COARSE_EF_MIN, NULL) == GX_OK;
 }
 
 enum gx_status gx_engine_faiss_new(const struct gx_engine_spec *spec, size_t dim, uint64_t seed, struct gx_engine **out,
@@ -278,6 +287,16 @@ out:
 
 /* --- add and remove --- */
 
+/* A graph of centroids was left as thorough as the last search: rows are to be assigned alike, and not a hundred times
+ * slower after a search of full effort. */
+static enum gx_status assign_well(struct faiss_engine *f, struct gx_err *err)
+{
+    if (f->form.coarse_m == 0)
+        return GX_OK;
+    gx_engine_faiss_gate_forget(&f->gate);
+    return set_knob(f, COARSE_EF_MIN, err);
+}
+
 static enum gx_status add_block(struct faiss_engine *f, const uint64_t *rnos, const float *rows, size_t n,
                                 struct gx_err *err)
 {
@@ -292,6 +311,7 @@ static enum gx_status faiss_add(struct gx_engine *engine, const uint64_t *rnos, 
 {
     struct faiss_engine *f = of(engine);
     GX_TRY(check_usable(f, err));
+    GX_TRY(assign_well(f, err));
     for (size_t i = 0; i < n; i++)
         if (rnos[i] >= (uint64_t)FILLER_RNO)
             return gx_fail(err, GX_E_INVALID, "a row number is out of range");
@@ -396,41 +416,14 @@ static enum gx_status faiss_remove(struct gx_engine *engine, const uint64_t *rno
     else
         status = remove_selected(f, (FaissIDSelector *)selector, out_removed, err);
     if (status == GX_OK && *out_removed > 0)
+        status = assign_well(f, err);
+    if (status == GX_OK && *out_removed > 0)
         status = scrub(f, lens, *out_removed, err);
     free(lens);
     return status;
 }
 
 /* --- search --- */
-
-/* Waits for a turn to search with @knob; gate_leave must follow GX_OK. */
-static enum gx_status gate_enter(struct faiss_engine *f, uint32_t knob, struct gx_err *err)
-{
-    struct gate *gate = &f->gate;
-    enum gx_status status = GX_OK;
-    pthread_mutex_lock(&gate->lock);
-    uint64_t ticket = gate->next++;
-    while (gate->serving != ticket || (gate->active > 0 && gate->knob != knob))
-        pthread_cond_wait(&gate->changed, &gate->lock);
-    if (gate->knob != knob) {
-        status = set_knob(f, knob, err);
-        gate->knob = status == GX_OK ? knob : 0;
-    }
-    if (status == GX_OK)
-        gate->active++;
-    gate->serving++;
-    pthread_cond_broadcast(&gate->changed);
-    pthread_mutex_unlock(&gate->lock);
-    return status;
-}
-
-static void gate_leave(struct faiss_engine *f)
-{
-    pthread_mutex_lock(&f->gate.lock);
-    if (--f->gate.active == 0)
-        pthread_cond_broadcast(&f->gate.changed);
-    pthread_mutex_unlock(&f->gate.lock);
-}
 
 /* What one search works in; one allocation. */
 struct work {
@@ -456,10 +449,14 @@ static enum gx_status get_work(const struct faiss_engine *f, size_t k, struct wo
 static enum gx_status search_lists(struct faiss_engine *f, const float *probe, uint32_t nprobe, size_t k,
                                    struct work *work, uint64_t *out_scanned, struct gx_err *err)
 {
-    /* A graph finds the last of n entries less surely than the first: ask it for twice as many. */
-    size_t nlist = f->form.nlist, n_asked = f->form.coarse_m == 0 ? nprobe : GX_MIN((size_t)nprobe * 2, nlist);
-    if (faiss_Index_search(faiss_IndexIVF_quantizer(f->ivf), 1, probe, (idx_t)n_asked, work->closeness, work->lists) !=
-        0)
+    size_t nlist = f->form.nlist;
+    bool by_graph = f->form.coarse_m != 0;
+    if (by_graph)
+        GX_TRY(gx_engine_faiss_gate_enter(&f->gate, coarse_ef(nprobe), set_knob, f, err));
+    int rc = faiss_Index_search(faiss_IndexIVF_quantizer(f->ivf), 1, probe, nprobe, work->closeness, work->lists);
+    if (by_graph)
+        gx_engine_faiss_gate_leave(&f->gate);
+    if (rc != 0)
         return gx_engine_faiss_fail(err, GX_E_INTERNAL, "find the lists to search");
     memset(work->lists + nprobe, 0xff, (nlist - nprobe) * sizeof(*work->lists)); /* -1 = none */
     for (size_t i = 0; i < nprobe; i++)
@@ -475,12 +472,12 @@ static enum gx_status search_whole(struct faiss_engine *f, const float *probe, u
                                    struct work *work, uint64_t *out_scanned, struct gx_err *err)
 {
     if (knob != 0)
-        GX_TRY(gate_enter(f, knob, err));
+        GX_TRY(gx_engine_faiss_gate_enter(&f->gate, knob, set_knob, f, err));
     enum gx_status status = GX_OK;
     if (faiss_Index_search(f->index, 1, probe, (idx_t)k, work->scores, work->labels) != 0)
         status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "search the index");
     if (knob != 0)
-        gate_leave(f);
+        gx_engine_faiss_gate_leave(&f->gate);
     uint64_t entries = (uint64_t)faiss_Index_ntotal(f->index);
     if (f->form.family == GX_FAISS_FLAT)
         *out_scanned = entries;

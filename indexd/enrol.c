@@ -152,7 +152,7 @@ static enum gx_status take_request(struct gx_galleries *galleries, const struct 
     if (in->request_id.len == 0)
         return GX_OK;
     e->has_request = true;
-    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_REQUEST, in->gallery, in->request_id, &e->request, err));
+    GX_TRY(gx_writer_request_key(galleries, e->gallery, in->request_id, &e->request, err));
     return digest_content(galleries, e, err);
 }
 

@@ -85,7 +85,7 @@ static enum gx_status hash_request(struct gx_galleries *galleries, const struct 
     x->has_request = in->request_id.len > 0 && !in->validate_only;
     if (!x->has_request)
         return GX_OK;
-    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_REQUEST, in->gallery, in->request_id, &x->request, err));
+    GX_TRY(gx_writer_request_key(galleries, x->gallery, in->request_id, &x->request, err));
     return gx_keys_hmac(&galleries->secret, pieces, GX_COUNT_OF(pieces), &x->content, err);
 }
 

@@ -207,6 +207,7 @@ static enum gx_status open_ledger(struct gx_galleries *galleries, struct gx_err 
 {
     bool torn;
     const char *mirror = galleries->ledger_mirror[0] == '\0' ? NULL : galleries->ledger_mirror;
+    GX_TRY(gx_replay_begin(galleries, err));
     enum gx_status status =
         gx_ledger_open(galleries->ledger_path, mirror, gx_replay_entry, galleries, &galleries->ledger, &torn, err);
     if (status == GX_E_NOT_FOUND)
@@ -258,7 +259,8 @@ static enum gx_status open_parts(struct gx_galleries *galleries, struct gx_err *
                                              .rate_limit_bytes = galleries->options.rate_limit_bytes};
     GX_TRY(check_format(galleries->data_dir, err));
     GX_TRY(read_secret(galleries, err));
-    GX_TRY(gx_store_open(galleries->store_dir, &options, &galleries->store, err));
+    if (gx_store_open(galleries->store_dir, &options, &galleries->store, err) != GX_OK)
+        return gx_err_wrap(err, "'%s'", galleries->store_dir);
     GX_TRY(gx_keeper_start(galleries, err));
     gx_arena_init(&arena, 65536);
     enum gx_status status = read_counters(galleries, &arena, err);

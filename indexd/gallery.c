@@ -264,6 +264,30 @@ struct loader {
     uint64_t n;
 };
 
+/* The id of a gallery's first record must be found under its hash: else the secret is another one than the ids were
+ * hashed with, and no id would be found, nor an expunged one be refused. */
+static enum gx_status check_secret(struct gx_galleries *galleries, const struct gx_gallery *g,
+                                   const struct gx_record *record, uint64_t rno, struct gx_err *err)
+{
+    struct gx_key id;
+    uint8_t key[GX_KEY_ID_LEN];
+    struct gx_slice value;
+    struct gx_arena arena;
+    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_RECORD, gx_slice_text(g->meta.name), record->record_id, &id, err));
+    gx_codec_id_key(g->meta.number, &id, key);
+    gx_arena_init(&arena, 65536);
+    enum gx_status status =
+        gx_store_get(galleries->store, GX_CF_BY_RECORD, (struct gx_slice){key, sizeof(key)}, &arena, &value, err);
+    bool same = status == GX_OK && value.len == 8 && gx_codec_get_u64(value.data) == rno;
+    gx_arena_fini(&arena);
+    if (status == GX_E_NOT_FOUND || (status == GX_OK && !same))
+        return gx_fail(err, GX_E_CORRUPT,
+                       "'%s/secret.key' is not the one that this data was written with: put it back "
+                       "from a backup",
+                       galleries->data_dir);
+    return status;
+}
+
 static enum gx_status load_one(struct gx_galleries *galleries, struct gx_gallery *g, struct loader *l,
                                struct gx_slice key, struct gx_slice emb, struct gx_slice rec, struct gx_err *err)
 {
@@ -278,7 +302,8 @@ static enum gx_status load_one(struct gx_galleries *galleries, struct gx_gallery
     if (record.subject_id.len > 0)
         GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_SUBJECT, gx_slice_text(g->meta.name), record.subject_id,
                             &columns.subject, err));
-    l->n++;
+    if (l->n++ == 0)
+        GX_TRY(check_secret(galleries, g, &record, rno, err));
     return gx_rows_append(g->rows, l->row, &columns, err);
 }
 

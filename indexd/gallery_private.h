@@ -73,6 +73,10 @@ struct gx_galleries {
     uint64_t next_ticket;        /* writer thread only */
     uint32_t next_gallery;       /* writer thread only */
 
+    uint64_t noted_entries; /* while opening: what the store knows of the ledger */
+    struct gx_digest noted_head;
+    uint64_t replayed_entries;
+
     atomic_bool stopping;
     struct gx_writer *writer;
     struct gx_keeper *keeper;
@@ -158,6 +162,9 @@ GX_MUST enum gx_status gx_writer_run(struct gx_galleries *galleries, struct gx_m
 /* Puts the counter of the default family into the batch. */
 void gx_writer_put_counter(struct gx_store_batch *batch, struct gx_slice key, uint64_t value);
 
+/* The key under which a request of this very gallery is remembered: another one of the same name has its own. */
+GX_MUST enum gx_status gx_writer_request_key(struct gx_galleries *galleries, const struct gx_gallery *gallery,
+                                             struct gx_slice request_id, struct gx_key *out, struct gx_err *err);
 /* Idempotency: looks the request up (GX_OK and *out_found; GX_E_EXISTS: same id, other content), and remembers it. */
 GX_MUST enum gx_status gx_writer_recall(struct gx_store_batch *batch, const struct gx_key *request,
                                         const struct gx_digest *content, struct gx_arena *arena, bool *out_found,
@@ -170,7 +177,9 @@ void gx_writer_remember(struct gx_store_batch *batch, const struct gx_key *reque
 /* A gx_ledger_visit: makes sure that the store has the entry's ticket and none of its records. While opening: galleries
  * are listed, nothing is in memory, no thread runs. */
 GX_MUST enum gx_status gx_replay_entry(void *galleries, const struct gx_ledger_entry *entry, struct gx_err *err);
-/* Afterwards: the ledger must know at least what the store knows of it (else it was cut: GX_E_CORRUPT). */
+/* Before: reads what the store notes of the ledger. Afterwards: the ledger must know at least that (else it was cut:
+ * GX_E_CORRUPT; another store's ledger is found out by the entries themselves). */
+GX_MUST enum gx_status gx_replay_begin(struct gx_galleries *galleries, struct gx_err *err);
 GX_MUST enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err);
 /* Notes in the batch what the ledger ends with, for that check. */
 void gx_replay_note(struct gx_galleries *galleries, struct gx_store_batch *batch);

@@ -72,6 +72,7 @@ static void block_signals(sigset_t *out)
     sigaddset(out, SIGINT);
     pthread_sigmask(SIG_BLOCK, out, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, not a reason to die */
 }
 
 static enum gx_status open_galleries(const struct arguments *args, const struct gx_config *config,

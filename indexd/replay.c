@@ -115,30 +115,39 @@ void gx_replay_note(struct gx_galleries *galleries, struct gx_store_batch *batch
     gx_store_batch_put(batch, GX_CF_DEFAULT, gx_slice_text("ledger"), (struct gx_slice){note, sizeof(note)});
 }
 
-enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err)
+enum gx_status gx_replay_begin(struct gx_galleries *galleries, struct gx_err *err)
 {
     struct gx_arena arena;
     struct gx_slice value;
-    uint8_t note[NOTE_LEN] = {0};
     gx_arena_init(&arena, 4096);
     enum gx_status status = gx_store_get(galleries->store, GX_CF_DEFAULT, gx_slice_text("ledger"), &arena, &value, err);
-    if (status == GX_OK && value.len == NOTE_LEN)
-        memcpy(note, value.data, NOTE_LEN);
+    if (status == GX_OK && (value.len != NOTE_LEN || value.data[0] != NOTE_FORMAT))
+        status = gx_fail(err, GX_E_CORRUPT, "what the store notes of the ledger is damaged: restore a backup");
+    if (status == GX_OK) {
+        galleries->noted_entries = gx_codec_get_u64(value.data + 1);
+        memcpy(galleries->noted_head.bytes, value.data + 9, GX_DIGEST_LEN);
+    }
     gx_arena_fini(&arena);
-    if (status == GX_E_NOT_FOUND)
+    return status == GX_E_NOT_FOUND ? GX_OK : status;
+}
+
+enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err)
+{
+    uint64_t n = gx_ledger_entries(galleries->ledger);
+    if (n >= galleries->noted_entries)
         return GX_OK;
-    GX_TRY(status);
-    if (note[0] != NOTE_FORMAT)
-        return gx_fail(err, GX_E_CORRUPT, "what the store notes of the ledger is damaged: restore a backup");
-    struct gx_digest head;
-    uint64_t n_known = gx_codec_get_u64(note + 1), n = gx_ledger_entries(galleries->ledger);
-    gx_ledger_head(galleries->ledger, &head);
-    if (n < n_known)
-        return gx_fail(err, GX_E_CORRUPT,
-                       "'%s' holds %" PRIu64 " expungements, but the store knows of %" PRIu64
-                       ": it was cut or exchanged; put the newest copy or the mirror in its place",
-                       galleries->ledger_path, n, n_known);
-    if (n == n_known && memcmp(head.bytes, note + 9, GX_DIGEST_LEN) != 0)
+    return gx_fail(err, GX_E_CORRUPT,
+                   "'%s' holds %" PRIu64 " expungements, but the store knows of %" PRIu64
+                   ": it was cut or exchanged; put the newest copy or the mirror in its place",
+                   galleries->ledger_path, n, galleries->noted_entries);
+}
+
+/* The entry that the store took note of last must be this very one. */
+static enum gx_status check_head(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                 struct gx_err *err)
+{
+    if (++galleries->replayed_entries == galleries->noted_entries &&
+        memcmp(&entry->head, &galleries->noted_head, sizeof(entry->head)) != 0)
         return gx_fail(err, GX_E_CORRUPT, "'%s' is not the ledger of this store: put the right one in its place",
                        galleries->ledger_path);
     return GX_OK;
@@ -233,6 +242,7 @@ enum gx_status gx_replay_entry(void *arg, const struct gx_ledger_entry *entry, s
     struct gx_arena arena;
     struct gx_slice value;
     uint8_t key[8];
+    GX_TRY(check_head(galleries, entry, err));
     gx_codec_put_u64(key, entry->number);
     gx_arena_init(&arena, ARENA_MAX);
     enum gx_status status =

@@ -55,7 +55,7 @@ const struct gx_route *gx_routes_table(size_t *out_n)
 
 /* --- health --- */
 
-enum { HEALTH_SERVING = 1, HEALTH_UNKNOWN = 3 };
+#define HEALTH_UNKNOWN 3
 
 static bool is_service(struct gx_slice name)
 {

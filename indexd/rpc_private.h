@@ -121,7 +121,9 @@ struct gx_rpc {
     bool guarded;
     uint64_t refused_before; /* connections refused in this process before the server began */
 
-    pthread_mutex_t lock; /* guards: pool, n_pool, arenas, n_arenas, streams, stopping */
+    pthread_mutex_t lock; /* guards: n_live to stopping */
+    pthread_cond_t none_live;
+    unsigned n_live;      /* calls in use: armed or open */
     struct gx_call *pool; /* calls for reuse, newest first */
     unsigned n_pool;
     struct gx_arena arenas[GX_RPC_ARENAS_KEPT]; /* warm ones, newest last */

@@ -275,7 +275,7 @@ static enum gx_status copy_out(const struct work *w, const struct found *found, 
         struct gx_row row;
         struct gx_record record;
         c->cosine = fmax(-1, fmin(1, found->hits[i].score));
-        if (c->cosine < (double)w->in->min_cosine)
+        if ((float)c->cosine < w->in->min_cosine) /* as the caller sees it */
             break;
         gx_rows_get(w->gallery->rows, found->hits[i].slot, &row);
         GX_TRY(gx_codec_record_decode(row.record, &record, err));

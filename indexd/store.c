@@ -55,7 +55,7 @@ struct gx_store {
     int lock;                             /* the directory, locked */
     atomic_size_t n_users;                /* batches and iterators alive */
     atomic_uint_least64_t n_writes;
-    gx_store_fault *fault;
+    _Atomic(gx_store_fault *) fault;
     void *fault_arg;
     char dir[];
 };
@@ -66,7 +66,8 @@ struct gx_store_batch {
     struct gx_store *store;
     rocksdb_writebatch_wi_t *changes;
     size_t n_marks;
-    size_t n_released[BATCH_MARKS_MAX + 1]; /* released ones directly above marks[i]; [0] = above none */
+    size_t n_released[BATCH_MARKS_MAX + 1];   /* released ones directly above mark i; [0] = above none */
+    size_t marked_bytes[BATCH_MARKS_MAX + 1]; /* length of the batch at mark i */
 };
 
 struct gx_store_iter {
@@ -118,11 +119,12 @@ static enum gx_status take_error(const char *dir, char *text, const char *doing,
 {
     char clean[GX_ERR_TEXT_MAX];
     clean_text(text, dir, clean, sizeof(clean));
-    bool is_io = strncmp(text, "IO error", 8) == 0;
+    bool is_locked = contains(text, "lock hold by current process") ||
+                     (contains(text, "While lock file") && contains(text, "temporarily unavailable"));
     enum gx_status status;
     if (contains(text, "No space left") || contains(text, "quota exceeded") || contains(text, "File too large"))
         status = gx_fail(err, GX_E_FULL, "%s: the disk is full, make room: %s", doing, clean);
-    else if (is_io && (contains(text, "lock hold by current process") || contains(text, "While lock file")))
+    else if (is_locked)
         status = gx_fail(err, GX_E_IN_USE, "%s: another process has it, stop that one first", doing);
     else if (strncmp(text, "Invalid argument: Column famil", 30) == 0)
         status = gx_fail(err, GX_E_FORMAT, "%s: made by another version or program, use that one: %s", doing, clean);
@@ -143,7 +145,8 @@ static enum gx_status not_found(struct gx_err *err)
 static enum gx_status may_write(struct gx_store *store, struct gx_err *err)
 {
     uint64_t ordinal = atomic_fetch_add(&store->n_writes, 1) + 1;
-    enum gx_status status = store->fault == NULL ? GX_OK : store->fault(store->fault_arg, ordinal);
+    gx_store_fault *fault = atomic_load(&store->fault);
+    enum gx_status status = fault == NULL ? GX_OK : fault(store->fault_arg, ordinal);
     if (status != GX_OK)
         return gx_fail(err, status, "write %llu of the store failed because the test wants it to",
                        (unsigned long long)ordinal);
@@ -152,9 +155,10 @@ static enum gx_status may_write(struct gx_store *store, struct gx_err *err)
 
 void gx_store_set_fault(struct gx_store *store, gx_store_fault *fault, void *arg)
 {
-    store->fault = fault;
-    store->fault_arg = arg;
+    if (fault != NULL)
+        store->fault_arg = arg;
     atomic_store(&store->n_writes, 0);
+    atomic_store(&store->fault, fault);
 }
 
 /* ---------------------------------------------------------------- create, open, close */
@@ -172,13 +176,14 @@ static enum gx_status look(int fd, const char *dir, uint64_t *out_wal_bytes, str
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *listing = again < 0 ? NULL : fdopendir(again);
     if (listing == NULL) {
-        int error_number = errno;
+        enum gx_status status = gx_err_errno(err, errno, "cannot list the store in '%s'", dir);
         if (again >= 0)
             close(again);
-        return gx_err_errno(err, error_number, "cannot list the store in '%s'", dir);
+        return status;
     }
     bool has_current = false, has_files = false;
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
+    errno = 0;
+    for (struct dirent *entry; (entry = readdir(listing)) != NULL; errno = 0) {
         struct stat info;
         const char *suffix = strrchr(entry->d_name, '.');
         has_current = has_current || strcmp(entry->d_name, "CURRENT") == 0;
@@ -186,7 +191,10 @@ static enum gx_status look(int fd, const char *dir, uint64_t *out_wal_bytes, str
         if (suffix != NULL && strcmp(suffix, ".log") == 0 && fstatat(fd, entry->d_name, &info, 0) == 0)
             *out_wal_bytes += (uint64_t)info.st_size;
     }
+    int error_number = errno;
     closedir(listing);
+    if (error_number != 0)
+        return gx_err_errno(err, error_number, "cannot list the store in '%s'", dir);
     if (has_current)
         return GX_OK;
     if (has_files)
@@ -513,11 +521,16 @@ void gx_store_batch_mark(struct gx_store_batch *batch)
     assert(batch->n_marks < BATCH_MARKS_MAX);
     rocksdb_writebatch_wi_set_save_point(batch->changes);
     batch->n_released[++batch->n_marks] = 0;
+    batch->marked_bytes[batch->n_marks] = gx_store_batch_bytes(batch);
 }
 
 void gx_store_batch_rollback(struct gx_store_batch *batch)
 {
     assert(batch->n_marks > 0);
+    if (batch->marked_bytes[batch->n_marks] == gx_store_batch_bytes(batch)) {
+        gx_store_batch_release(batch); /* nothing to undo; RocksDB would sort the whole batch again */
+        return;
+    }
     for (size_t n = batch->n_released[batch->n_marks] + 1; n > 0; n--) {
         char *error = NULL;
         rocksdb_writebatch_wi_rollback_to_save_point(batch->changes, &error);

@@ -1,5 +1,5 @@
 /* The durable store: a RocksDB database with fixed families and options. The only user of RocksDB.
- * RocksDB's threads do not survive fork: fork first, open afterwards. */
+ * RocksDB's threads, which create and open start, do not survive fork: fork first, open afterwards. */
 #ifndef GX_STORE_H
 #define GX_STORE_H
 
@@ -65,7 +65,7 @@ void gx_store_batch_delete(struct gx_store_batch *batch, enum gx_family family, 
 GX_MUST enum gx_status gx_store_batch_get(struct gx_store_batch *batch, enum gx_family family, struct gx_slice key,
                                           struct gx_arena *arena, struct gx_slice *out_value, struct gx_err *err);
 /* Remembers the present contents; rollback returns to the last mark and forgets it; release only forgets it. Marks may
- * stand inside marks, 16 deep. A rollback costs as much as the batch is long. */
+ * stand inside marks, 16 deep. A rollback that has something to undo costs as much as the batch is long. */
 void gx_store_batch_mark(struct gx_store_batch *batch);
 void gx_store_batch_rollback(struct gx_store_batch *batch);
 void gx_store_batch_release(struct gx_store_batch *batch);

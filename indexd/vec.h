@@ -5,7 +5,8 @@
 #include "err.h"
 
 /* @raw[dim] scaled to length 1 (norm in float64) into @out_unit[dim]; they may be the same. The same input gives the
- * same bits. GX_E_INVALID: a value that is not finite, or all zero (or a norm below 1e-30). */
+ * same bits, and a row that was normalised before stays as it is. GX_E_INVALID: a value that is not finite, or all zero
+ * (or a norm below 1e-30). */
 GX_MUST enum gx_status gx_vec_normalise(const float *raw, size_t dim, float *out_unit, struct gx_err *err);
 
 /* Exact cosine of two unit rows: float64 dot, clamped to [-1, 1]. */

@@ -145,7 +145,7 @@ enum { VARINT = 0, LEN = 2, I32 = 5 };
 static size_t varint_len(uint64_t value)
 {
     unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
-    return (bits + 6) / 7;
+    return (bits * 9 + 64) / 64; /* bits / 7, rounded up, for 1..64 */
 }
 
 static uint8_t *put_varint(uint8_t *p, uint64_t value)

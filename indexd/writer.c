@@ -257,6 +257,14 @@ enum gx_status gx_writer_run(struct gx_galleries *galleries, struct gx_mutation 
 
 /* --- what mutations share --- */
 
+enum gx_status gx_writer_request_key(struct gx_galleries *galleries, const struct gx_gallery *gallery,
+                                     struct gx_slice request_id, struct gx_key *out, struct gx_err *err)
+{
+    char uuid[37];
+    gx_keys_uuid_text(&gallery->meta.uuid, uuid);
+    return gx_keys_hash(&galleries->secret, GX_ID_REQUEST, gx_slice_text(uuid), request_id, out, err);
+}
+
 enum gx_status gx_writer_recall(struct gx_store_batch *batch, const struct gx_key *request,
                                 const struct gx_digest *content, struct gx_arena *arena, bool *out_found,
                                 struct gx_request_memory *out, struct gx_err *err)

@@ -267,7 +267,7 @@ struct gx_client_enrolled {
  * @param request_id unique to this request; the same again gives the same outcome. NULL = one is made for the retries.
  * @param out        may be NULL.
  * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (gallery); GX_E_EXISTS (a record is enrolled with other content);
- *         GX_E_EMBEDDER; GX_E_EXPUNGED (a record, its arrest or subject was removed by order); GX_E_FULL;
+ *         GX_E_EMBEDDER; GX_E_EXPUNGED (a record or its arrest was removed by order); GX_E_FULL;
  *         GX_E_TOO_LARGE.
  */
 GX_API enum gx_status gx_client_insert(gx_client *client, const char *gallery, const char *embedder_id,
@@ -294,6 +294,13 @@ GX_API enum gx_status gx_client_stream_open(gx_client *client, const char *galle
  */
 GX_API enum gx_status gx_client_stream_send(gx_client_stream *stream, const struct gx_client_record *records,
                                             const float *rows, size_t n, size_t dim);
+
+/**
+ * Waits until at most @p max_pending messages are not acknowledged; 0 = all are durable. Blocks at most the client's
+ * deadline without any acknowledgement.
+ * @return as gx_client_stream_send.
+ */
+GX_API enum gx_status gx_client_stream_wait(gx_client_stream *stream, uint64_t max_pending);
 
 /** What has been acknowledged so far, that is, is durable; does not block. Either out-parameter may be NULL. */
 GX_API void gx_client_stream_acknowledged(gx_client_stream *stream, uint64_t *out_messages,
@@ -363,9 +370,10 @@ struct gx_client_ticket {
     char ticket_id[33], gallery[GX_NAME_MAX + 1], order_ref[GX_ORDER_REF_MAX + 1], problem[257];
     enum gx_client_ticket_state state;
     enum gx_client_id_kind kind;
-    uint64_t records;       /**< removed by this ticket */
-    uint64_t unmatched_ids; /**< ids that matched no record; they can't be enrolled later either */
-    uint64_t epoch;         /**< searches from this epoch on do not see the records */
+    uint64_t records; /**< removed by this ticket */
+    uint64_t
+        unmatched_ids; /**< ids that matched no record; records and arrests of them can't be enrolled later either */
+    uint64_t epoch;    /**< searches from this epoch on do not see the records */
     int64_t accepted_at_us, unindexed_at_us, erased_at_us, verified_at_us;
 };
 

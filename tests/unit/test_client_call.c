@@ -87,6 +87,7 @@ START_TEST(a_stream_to_nobody_ends_with_the_reason_and_nothing_acknowledged)
     ck_assert_int_eq(status, GX_E_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(gx_client_error(), "cannot reach"));
     ck_assert_int_eq(gx_client_stream_send(stream, &record, row, 1, 2), GX_E_UNAVAILABLE);
+    ck_assert_int_eq(gx_client_stream_wait(stream, 0), GX_E_UNAVAILABLE);
     uint64_t messages = 9;
     struct gx_client_enrolled enrolled = {9, 9, 9};
     gx_client_stream_acknowledged(stream, &messages, &enrolled);
@@ -104,6 +105,7 @@ START_TEST(an_unused_stream_closes_well_and_an_abandoned_one_at_once)
     gx_client *client = open_client(0, 0);
     gx_client_stream *stream;
     ck_assert_int_eq(gx_client_stream_open(client, "g", "e", NULL, &stream), GX_OK);
+    ck_assert_int_eq(gx_client_stream_wait(stream, 0), GX_OK);
     ck_assert_int_eq(gx_client_stream_close(stream, NULL), GX_OK);
     ck_assert_int_eq(gx_client_stream_open(client, "g", "e", "1", &stream), GX_OK);
     gx_client_stream_abandon(stream);

@@ -127,9 +127,10 @@ START_TEST(records_galleries_and_figures_are_one_line_each)
     assert_written("{\"name\":\"g\",\"dim\":512,\"embedder\":{\"id\":\"e\",\"version\":\"\"},\"engine\":\"auto\","
                    "\"created_at_us\":0,"
                    "\"records\":1000000,\"default_effort\":0.5}\n");
-    const struct gx_indexctl_imported imported = {.rows = 10, .enrolled = {4, 7, 3}, .seconds = 0.5};
+    const struct gx_indexctl_imported imported = {.rows = 10, .expunged = 1, .enrolled = {4, 7, 3}, .seconds = 0.5};
     ck_assert_int_eq(gx_indexctl_json_imported(out, "g", &imported), GX_OK);
-    assert_written("{\"gallery\":\"g\",\"rows\":10,\"enrolled\":7,\"unchanged\":3,\"epoch\":4,\"seconds\":0.5,\"rows_"
+    assert_written("{\"gallery\":\"g\",\"rows\":10,\"enrolled\":7,\"unchanged\":3,\"expunged\":1,\"epoch\":4,"
+                   "\"seconds\":0.5,\"rows_"
                    "per_s\":20.0}\n");
     ck_assert_int_eq(gx_indexctl_json_health(out, "gallery/g", 2), GX_OK);
     assert_written("{\"service\":\"gallery/g\",\"status\":\"NOT_SERVING\"}\n");

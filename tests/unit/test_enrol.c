@@ -203,6 +203,7 @@ START_TEST(deleted_gallery_is_gone_and_its_name_can_be_used_again)
     struct gx_err err;
     gx_room_begin(&room);
     gx_room_create(&room, "g", "flat");
+    ck_assert_int_eq(gx_room_enrol(&room, "g", 10, 10, "r", NULL, &err), GX_OK);
     gx_room_fill(&room, "g", 30);
     const char *id = "photo-00000003";
     struct gx_expunge_out out;
@@ -219,7 +220,11 @@ START_TEST(deleted_gallery_is_gone_and_its_name_can_be_used_again)
     ck_assert_uint_eq(records_in("g"), 0);
     /* What was expunged stays refused under the same name. */
     ck_assert_int_eq(gx_room_enrol(&room, "g", 0, 10, NULL, NULL, &err), GX_E_EXPUNGED);
-    ck_assert_int_eq(gx_room_enrol(&room, "g", 10, 10, NULL, NULL, &err), GX_OK);
+    /* Nor is a request of the old gallery remembered for the new one. */
+    struct gx_enrol_out enrolled;
+    ck_assert_int_eq(gx_room_enrol(&room, "g", 10, 10, "r", &enrolled, &err), GX_OK);
+    ck_assert_uint_eq(enrolled.enrolled, 10);
+    ck_assert_uint_eq(records_in("g"), 10);
     gx_room_end(&room);
 }
 END_TEST

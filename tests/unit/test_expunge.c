@@ -317,6 +317,20 @@ START_TEST(cut_exchanged_or_missing_ledger_is_refused)
     ck_assert_int_eq(try_open(&err), GX_E_CORRUPT);
     ck_assert_int_eq(gx_ledger_create(path, &err), GX_OK);
     ck_assert_int_eq(try_open(&err), GX_E_CORRUPT);
+    /* Another store's ledger, which holds even more. */
+    struct gx_room other;
+    gx_room_begin(&other);
+    gx_room_create(&other, "g", "flat");
+    for (int i = 0; i < 4; i++) {
+        const char *id = (const char *[]){"a", "b", "c", "d"}[i];
+        ck_assert_int_eq(gx_room_expunge(&other, "g", GX_ID_RECORD, &id, 1, -1, false, NULL, NULL, &err), GX_OK);
+    }
+    gx_room_close(&other);
+    snprintf(kept, sizeof(kept), "%s/expunge.log", other.dir);
+    ck_assert_int_eq(rename(kept, path), 0);
+    ck_assert_int_eq(try_open(&err), GX_E_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err.text, "not the ledger of this store"));
+    gx_room_end(&other);
     gx_room_end(&room);
 }
 END_TEST

@@ -199,7 +199,7 @@ START_TEST(a_mark_that_contradicts_the_entries_is_refused)
         mark.n_entries += i % 4 == 0 ? 2 : 0;
         mark.len -= i % 4 == 1;
         mark.last_number += i % 4 == 2;
-        mark.head.bytes[31] ^= i % 4 == 3;
+        mark.head.bytes[31] = (uint8_t)(mark.head.bytes[31] ^ (i % 4 == 3));
         gx_ledger_entry_encode_mark(&mark, place);
         write_whole(a_path, bytes.data, bytes.len);
         assert_refused(a_path, NULL, GX_E_CORRUPT, "a.log");

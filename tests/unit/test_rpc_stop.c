@@ -236,13 +236,11 @@ END_TEST
 
 START_TEST(streams_that_may_idle_for_ever_are_cut_off_at_once)
 {
-    struct gx_grpc_reply reply;
     start((struct gx_rpc_options){.grace_us = NEVER});
     struct gx_grpc_call *calls[] = {begin_stream("/e/Inline"), begin_stream("/e/Watch"), begin_stream("/e/Watch")};
     gx_rpc_stop(scene.server);
     for (size_t i = 0; i < GX_COUNT_OF(calls); i++) {
-        ck_assert_int_eq(gx_grpc_client_end(calls[i], &reply), UNAVAILABLE);
-        ck_assert_ptr_nonnull(strstr(reply.text, "the server is stopping"));
+        ck_assert_int_eq(gx_grpc_client_end(calls[i], NULL), UNAVAILABLE);
     }
     ck_assert_uint_eq(atomic_load(&app.n_broken), 3);
     gx_grpc_client_close(&scene.client);

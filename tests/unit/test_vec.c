@@ -59,6 +59,19 @@ START_TEST(a_normalised_row_has_length_one_and_the_same_direction)
 }
 END_TEST
 
+START_TEST(a_normalised_row_stays_as_it_is_when_it_comes_again)
+{
+    static float raw[MAX_DIM], unit[MAX_DIM], again[MAX_DIM];
+    for (size_t d = 0; d < GX_COUNT_OF(dims); d++)
+        for (int round = 0; round < 200; round++) {
+            fill(raw, dims[d], 3);
+            ck_assert_int_eq(gx_vec_normalise(raw, dims[d], unit, &err), GX_OK);
+            ck_assert_int_eq(gx_vec_normalise(unit, dims[d], again, &err), GX_OK);
+            ck_assert_mem_eq(unit, again, dims[d] * sizeof(float));
+        }
+}
+END_TEST
+
 START_TEST(the_same_row_gives_the_same_bits_on_every_processor)
 {
     static float raw[MAX_DIM], wanted[MAX_DIM], unit[MAX_DIM];
@@ -174,6 +187,7 @@ int main(void)
     Suite *suite = suite_create("vec");
     TCase *tc = tcase_create("vec");
     tcase_add_test(tc, a_normalised_row_has_length_one_and_the_same_direction);
+    tcase_add_test(tc, a_normalised_row_stays_as_it_is_when_it_comes_again);
     tcase_add_test(tc, the_same_row_gives_the_same_bits_on_every_processor);
     tcase_add_test(tc, a_row_may_be_normalised_in_place);
     tcase_add_test(tc, the_largest_and_the_smallest_values_neither_overflow_nor_vanish);
