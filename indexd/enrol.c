@@ -123,12 +123,9 @@ static enum gx_status digest_content(struct gx_galleries *galleries, struct enro
 
 static enum gx_status check_tail(struct gx_galleries *galleries, struct gx_gallery *g, struct gx_err *err)
 {
-    pthread_rwlock_rdlock(&g->lock);
-    bool indexed = g->index.engine != NULL;
-    uint32_t until = g->index.until;
-    pthread_rwlock_unlock(&g->lock);
-    uint64_t tail = gx_rows_count(g->rows) - until;
-    if (indexed && tail > galleries->options.tail_max)
+    uint32_t until = atomic_load(&g->indexed_until), count = gx_rows_count(g->rows);
+    uint64_t tail = until < count ? count - until : 0;
+    if (tail > galleries->options.tail_max)
         return gx_fail(err, GX_E_BUSY, "the index is %llu rows behind: try again in a moment",
                        (unsigned long long)tail);
     return GX_OK;

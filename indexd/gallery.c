@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -33,6 +34,7 @@ enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, struct gx_gall
     atomic_init(&g->references, 1);
     g->building_upto = UINT64_MAX;
     g->feed = 16;
+    atomic_init(&g->indexed_until, UINT32_MAX);
     g->build.stage = "";
     pthread_mutex_init(&g->change, NULL);
     pthread_mutex_init(&g->removals_lock, NULL);
@@ -64,6 +66,32 @@ void gx_gallery_unref(struct gx_gallery *gallery)
     pthread_mutex_destroy(&gallery->removals_lock);
     pthread_mutex_destroy(&gallery->build_lock);
     free(gallery);
+}
+
+/* --- readers of rows --- */
+
+unsigned gx_gallery_read_begin(struct gx_gallery *gallery)
+{
+    unsigned reader = atomic_load(&gallery->phase) & 1;
+    atomic_fetch_add(&gallery->readers[reader], 1);
+    return reader;
+}
+
+void gx_gallery_read_end(struct gx_gallery *gallery, unsigned reader)
+{
+    atomic_fetch_sub(&gallery->readers[reader], 1);
+}
+
+/* As sleepable read-copy-update does it (McKenney 2006): after a flip of the phase new readers use the other counter,
+ * so the old one drains; both are drained in turn. A reader that read the phase before a flip and counts itself after
+ * the drain began after the row was hidden (all of this is sequentially consistent), so it does not look at it. */
+void gx_gallery_wait_readers(struct gx_gallery *gallery)
+{
+    for (int round = 0; round < 2; round++) {
+        unsigned old = atomic_fetch_add(&gallery->phase, 1) & 1;
+        while (atomic_load(&gallery->readers[old]) != 0)
+            nanosleep(&(struct timespec){0, 200000}, NULL);
+    }
 }
 
 enum gx_status gx_gallery_find(struct gx_galleries *galleries, struct gx_slice name, bool loaded,
@@ -251,8 +279,14 @@ enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_g
     char path[1100], temporary[1110];
     GX_TRY(index_path(galleries, gallery, path, err));
     snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    /* Without a file there is nothing to fsync, unless an earlier removal was not made durable. */
+    if (!gallery->drop_open && access(path, F_OK) != 0 && access(temporary, F_OK) != 0)
+        return GX_OK;
+    gallery->drop_open = true;
     GX_TRY(gx_file_remove(temporary, err));
-    return gx_file_remove(path, err);
+    GX_TRY(gx_file_remove(path, err));
+    gallery->drop_open = false;
+    return GX_OK;
 }
 
 /* --- loading --- */
@@ -369,6 +403,7 @@ static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
     pthread_rwlock_wrlock(&g->lock);
     g->index = index;
     pthread_rwlock_unlock(&g->lock);
+    atomic_store(&g->indexed_until, index.until);
 }
 
 enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)

@@ -23,14 +23,19 @@ struct gx_index {
 /* One gallery. Counted: the registry holds one reference, every caller in flight another. */
 struct gx_gallery {
     struct gx_gallery_meta meta; /* name, number, dim, embedder: fixed; engine: guarded by build_lock */
-    struct gx_rows *rows;        /* writer thread appends; lock-free readers; wiping holds lock for writing */
+    struct gx_rows *rows;        /* writer thread appends; lock-free readers (see below); wiping waits for them */
     atomic_uint references;
     atomic_bool loaded, deleted;
 
     /* Order of locks: change, then lock, then build_lock. */
     pthread_mutex_t change; /* who changes or saves the index; held long, never by a search */
-    pthread_rwlock_t lock;  /* guards index and the contents of wiped rows; searches hold it for reading */
+    pthread_rwlock_t lock;  /* guards index; held for reading while an engine is asked */
     struct gx_index index;
+    atomic_uint_least32_t indexed_until; /* index.until for who only wants to know; UINT32_MAX = no engine */
+
+    /* Who reads rows is counted here, in the counter of the present phase; see gx_gallery_wait_readers. */
+    atomic_uint phase;
+    atomic_uint readers[2];
 
     /* Removals that engines may not have forgotten yet, in order; serial of removals[i] = removals_base + i + 1. */
     pthread_mutex_t removals_lock;
@@ -44,6 +49,7 @@ struct gx_gallery {
     struct gx_build_progress build;
     bool build_wanted;
     char wanted[GX_ENGINE_MAX + 1];
+    bool drop_open;           /* guarded by change: removing the saved index has failed half-way */
     uint32_t build_failed_at; /* rows when the last build failed; 0 = it did not */
     atomic_bool unsaved;      /* the index differs from its file */
     int64_t changed_at_us;    /* indexer thread: when rows were last fed */
@@ -100,6 +106,13 @@ GX_MUST enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx
 GX_MUST enum gx_status gx_gallery_find(struct gx_galleries *galleries, struct gx_slice name, bool loaded,
                                        struct gx_gallery **out, struct gx_err *err);
 struct gx_gallery *gx_gallery_find_number(struct gx_galleries *galleries, uint32_t number); /* referenced; or NULL */
+
+/* Whoever looks at row contents or records does it between these two; they never wait. */
+unsigned gx_gallery_read_begin(struct gx_gallery *gallery);
+void gx_gallery_read_end(struct gx_gallery *gallery, unsigned reader);
+/* Waits until every reader that may have seen a row alive before this call has ended; new ones are not held up. From
+ * one thread only, the keeper. */
+void gx_gallery_wait_readers(struct gx_gallery *gallery);
 
 /* Embedder as the gallery's? GX_E_EMBEDDER. */
 GX_MUST enum gx_status gx_gallery_check_embedder(const struct gx_gallery *gallery, struct gx_slice id,

@@ -115,14 +115,14 @@ enum gx_status gx_indexer_wait_loaded(struct gx_galleries *galleries, struct gx_
 static size_t copy_rows(struct gx_indexer *x, struct gx_gallery *g, uint32_t count, size_t max, uint32_t *io_slot)
 {
     size_t n = 0, dim = g->meta.dim;
-    pthread_rwlock_rdlock(&g->lock);
+    unsigned reader = gx_gallery_read_begin(g);
     for (; *io_slot < count && n < max; ++*io_slot) {
         if (!gx_rows_is_live(g->rows, *io_slot))
             continue;
         memcpy(x->floats + n * dim, gx_rows_floats(g->rows, *io_slot), dim * sizeof(float));
         x->rnos[n++] = gx_rows_rno(g->rows, *io_slot);
     }
-    pthread_rwlock_unlock(&g->lock);
+    gx_gallery_read_end(g, reader);
     return n;
 }
 
@@ -137,13 +137,13 @@ static enum gx_status sample_rows(struct gx_gallery *g, uint64_t max, float **ou
     if (*out == NULL)
         return gx_fail(err, GX_E_NOMEM, "a training sample of %" PRIu64 " rows: out of memory", step_n);
     for (uint64_t i = 0; i < step_n; i += BUILD_BATCH) {
-        pthread_rwlock_rdlock(&g->lock);
+        unsigned reader = gx_gallery_read_begin(g);
         for (uint64_t j = i; j < GX_MIN(i + BUILD_BATCH, step_n); j++) {
             uint32_t slot = (uint32_t)(j * count / step_n);
             if (gx_rows_is_live(g->rows, slot))
                 memcpy(*out + (*out_n)++ * dim, gx_rows_floats(g->rows, slot), dim * sizeof(float));
         }
-        pthread_rwlock_unlock(&g->lock);
+        gx_gallery_read_end(g, reader);
     }
     return GX_OK;
 }
@@ -274,6 +274,7 @@ static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery 
     struct gx_index old = g->index;
     g->index = *index;
     pthread_rwlock_unlock(&g->lock);
+    atomic_store(&g->indexed_until, index->engine == NULL ? UINT32_MAX : index->until);
     set_building(g, UINT64_MAX);
     settle_removals(g, index->clean_upto, began_at_us);
     gx_engine_free(old.engine);
@@ -357,6 +358,7 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
         status = gx_engine_add(g->index.engine, x->rnos, x->floats, n, &err);
     if (status == GX_OK)
         g->index.until = until;
+    atomic_store(&g->indexed_until, g->index.until);
     held = gx_clock_monotonic_us() - start;
     pthread_rwlock_unlock(&g->lock);
     g->changed_at_us = gx_clock_monotonic_us();

@@ -20,7 +20,6 @@
 #define ROUND_US        1000000
 #define REMEMBER_US     ((int64_t)24 * 3600 * 1000000)
 #define FORGET_EVERY_US ((int64_t)3600 * 1000000)
-#define WIPE_AT_ONCE    256 /* rows wiped per hold of the gallery's lock */
 #define REMOVE_AT_ONCE  256 /* rows an engine forgets per hold */
 #define ARENA_MAX       ((size_t)256 << 20)
 
@@ -172,14 +171,11 @@ void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_galle
 
 static void wipe_rows(struct gx_gallery *g, const struct gx_pending *p)
 {
-    for (size_t i = 0; i < p->n; i += WIPE_AT_ONCE) {
-        pthread_rwlock_wrlock(&g->lock);
-        for (size_t j = i; j < GX_MIN(i + WIPE_AT_ONCE, p->n); j++) {
-            uint32_t slot;
-            if (gx_rows_find(g->rows, p->rnos[j], &slot))
-                gx_rows_wipe(g->rows, slot);
-        }
-        pthread_rwlock_unlock(&g->lock);
+    gx_gallery_wait_readers(g);
+    for (size_t i = 0; i < p->n; i++) {
+        uint32_t slot;
+        if (gx_rows_find(g->rows, p->rnos[i], &slot))
+            gx_rows_wipe(g->rows, slot);
     }
 }
 

@@ -8,7 +8,7 @@ static enum gx_status copy_slice(struct gx_arena *arena, struct gx_slice *slice,
     return gx_arena_copy(arena, *slice, slice, err);
 }
 
-/* Copies a live row out; caller holds the gallery's lock for reading. *out_found false: it is dead. */
+/* Copies a live row out; the caller is a reader of the rows. *out_found false: it is dead. */
 static enum gx_status copy_row(struct gx_gallery *g, uint32_t slot, bool with_row, struct gx_arena *arena,
                                struct gx_stored_record *out, bool *out_found, struct gx_err *err)
 {
@@ -55,9 +55,9 @@ static enum gx_status get_one(struct gx_galleries *galleries, struct gx_gallery 
         return gx_fail(err, GX_E_CORRUPT, "family by_record holds a value of %zu bytes", value.len);
     if (!gx_rows_find(g->rows, gx_codec_get_u64(value.data), &slot))
         return GX_OK;
-    pthread_rwlock_rdlock(&g->lock);
+    unsigned reader = gx_gallery_read_begin(g);
     status = copy_row(g, slot, with_row, arena, out, out_found, err);
-    pthread_rwlock_unlock(&g->lock);
+    gx_gallery_read_end(g, reader);
     return status;
 }
 
@@ -88,13 +88,13 @@ static enum gx_status list_all(struct gx_gallery *g, uint64_t from, size_t n, st
 {
     enum gx_status status = GX_OK;
     uint32_t count = gx_rows_count(g->rows), slot = gx_rows_lower_bound(g->rows, from);
-    pthread_rwlock_rdlock(&g->lock);
+    unsigned reader = gx_gallery_read_begin(g);
     for (; status == GX_OK && slot < count && *out_n < n; slot++) {
         bool found;
         status = copy_row(g, slot, false, arena, &out[*out_n], &found, err);
         *out_n += status == GX_OK && found;
     }
-    pthread_rwlock_unlock(&g->lock);
+    gx_gallery_read_end(g, reader);
     if (status == GX_OK && slot < count)
         *out_next = gx_rows_rno(g->rows, slot);
     return status;
@@ -128,9 +128,9 @@ static enum gx_status list_of(struct gx_galleries *galleries, struct gx_gallery 
         }
         if (!gx_rows_find(g->rows, rno, &slot))
             continue;
-        pthread_rwlock_rdlock(&g->lock);
+        unsigned reader = gx_gallery_read_begin(g);
         status = copy_row(g, slot, false, arena, &out[*out_n], &found, err);
-        pthread_rwlock_unlock(&g->lock);
+        gx_gallery_read_end(g, reader);
         if (status != GX_OK)
             break;
         *out_n += found;

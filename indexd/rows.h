@@ -2,7 +2,7 @@
  *
  * A slot is a row's place, 0, 1, 2, … in the order of rno; it is never moved and never reused while the gallery is
  * open. One writer appends and publishes; any number of readers look at published slots without a lock. Wiping a slot
- * needs all readers out: the gallery's lock is held for writing. Memory is anonymous, in chunks with huge pages,
+ * needs those readers out that may have seen it alive. Memory is anonymous, in chunks with huge pages,
  * excluded from core dumps. */
 #ifndef GX_ROWS_H
 #define GX_ROWS_H
@@ -50,7 +50,8 @@ bool gx_rows_hide(struct gx_rows *rows, uint32_t slot);
 /* Alive again: only for a removal that failed before anything durable was written. */
 void gx_rows_unhide(struct gx_rows *rows, uint32_t slot);
 /* Overwrites floats, record and columns (except rno) of a dead slot with zeros; gives whole dead chunks back.
- * Caller holds all readers out. */
+ * No reader that may have seen it alive is
+ * left. */
 void gx_rows_wipe(struct gx_rows *rows, uint32_t slot);
 
 /* Which rows a scan considers besides live ones; NULL = all. Called with a live slot. */

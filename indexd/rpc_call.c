@@ -336,6 +336,7 @@ grpc_byte_buffer *gx_rpc_call_encoded(struct gx_call *call, size_t len)
 
 void gx_call_reply_end(struct gx_call *call, size_t len)
 {
+    assert(!is_stream(call));
     grpc_byte_buffer *message = gx_rpc_call_encoded(call, len);
     if (atomic_exchange(&call->ended, true))
         grpc_byte_buffer_destroy(message);

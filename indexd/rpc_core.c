@@ -1,6 +1,7 @@
 #include "rpc_private.h"
 
 #include <dlfcn.h>
+#include <grpc/compression.h>
 #include <grpc/support/log.h>
 
 #include "clock.h"
@@ -81,7 +82,9 @@ grpc_server *gx_rpc_core_server(const struct gx_rpc_options *options)
 {
     grpc_resource_quota *quota = grpc_resource_quota_create("indexd");
     grpc_resource_quota_resize(quota, MEMORY_MAX);
-    /* No GRPC_ARG_MAX_CONNECTION_AGE: it would cut long imports, and only clients with certificates need to prove
+    /* No compression: libgrpc unpacks a message whole before it looks at its size, so 16 MiB of gzip become 16 GiB of
+     * memory. Such a request is answered UNIMPLEMENTED; embeddings hardly compress.
+     * No GRPC_ARG_MAX_CONNECTION_AGE: it would cut long imports, and only clients with certificates need to prove
      * themselves anew. */
     const struct {
         const char *key;
@@ -89,6 +92,8 @@ grpc_server *gx_rpc_core_server(const struct gx_rpc_options *options)
     } numbers[] = {
         {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)GX_MESSAGE_MAX},
         {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)GX_RPC_REPLY_MAX},
+        {GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE},
+        {GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0},
         {GRPC_ARG_MAX_METADATA_SIZE, GX_RPC_METADATA_MAX},
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)GX_MIN(options->streams_max, (uint32_t)INT32_MAX)},
         {GRPC_ARG_KEEPALIVE_TIME_MS, SECONDS_MS(60)},

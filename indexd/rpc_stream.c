@@ -89,6 +89,7 @@ uint8_t *gx_call_send_begin(struct gx_call *call, size_t bound)
 
 void gx_call_send_end(struct gx_call *call, size_t len)
 {
+    assert(call->method->route->kind != GX_RPC_UNARY);
     struct gx_rpc_stream *s = &call->stream;
     grpc_byte_buffer *message = gx_rpc_call_encoded(call, len);
     (void)pthread_mutex_lock(&s->lock);

@@ -1,7 +1,7 @@
-/* The path of a search: gallery, embedder, epoch -> probes normalised -> filter compiled -> under the gallery's lock
- * for reading: candidates (the engine's, plus an exact scan of the rows it has not taken up yet; or an exact scan of
- * all) -> exact scores, dead rows and rows that the filter refuses dropped -> grouping, threshold, order -> records
- * copied out.
+/* The path of a search: gallery, embedder, epoch -> probes normalised -> filter compiled -> as a reader of the rows:
+ * candidates (the engine's, plus an exact scan of the rows it has not taken up yet; or an exact scan of all) -> exact
+ * scores, dead rows and rows that the filter refuses dropped -> grouping, threshold, order -> records copied out. The
+ * gallery's lock is held for the engine's part only, so a long scan never stands in the way of a change.
  *
  * The store decides what exists: whatever an index proposes is looked up in the rows, and a dead row is not a
  * candidate.
@@ -147,14 +147,14 @@ static enum gx_status scan_exactly(const struct work *w, const float *const *pro
     return GX_OK;
 }
 
-/* Rows of the engine that are alive and pass, scored exactly, into @top. */
+/* Rows of the engine (slots below @until) that are alive and pass, scored exactly, into @top. */
 static void rescore(const struct work *w, const float *probe, const struct gx_engine_hit *hits, size_t n,
-                    struct gx_topk *top, uint32_t *out_rescored)
+                    uint32_t until, struct gx_topk *top, uint32_t *out_rescored)
 {
     const struct gx_rows *rows = w->gallery->rows;
     for (size_t i = 0; i < n; i++) {
         uint32_t slot;
-        if (!gx_rows_find(rows, hits[i].rno, &slot) || slot >= w->count || slot >= w->gallery->index.until ||
+        if (!gx_rows_find(rows, hits[i].rno, &slot) || slot >= w->count || slot >= until ||
             !gx_rows_is_live(rows, slot) || !passes((void *)&w->filter, rows, slot))
             continue;
         gx_topk_offer(top, gx_simd_dot(probe, gx_rows_floats(rows, slot), gx_rows_dim(rows)), slot);
@@ -163,9 +163,8 @@ static void rescore(const struct work *w, const float *probe, const struct gx_en
 }
 
 /* How many candidates to ask the engine for, so that enough are left after dead rows and the filter. */
-static size_t wanted(const struct work *w, size_t k, double share)
+static size_t wanted(const struct work *w, const struct gx_index *index, size_t k, double share)
 {
-    const struct gx_index *index = &w->gallery->index;
     size_t n = w->in->n_candidates > 0 ? GX_MAX(w->in->n_candidates, k)
                                        : GX_MAX(index->engine->spec.overfetch * k, (size_t)CANDIDATES_MIN);
     double more = (double)n / share;
@@ -177,48 +176,76 @@ static size_t wanted(const struct work *w, size_t k, double share)
     return (size_t)GX_MIN(more + 1, (double)stats.entries);
 }
 
-static enum gx_status ask_engine(const struct work *w, const float *probe, size_t k, double share, struct found *out,
-                                 struct gx_err *err)
+/* What an engine proposed. */
+struct proposal {
+    struct gx_engine_hit *hits;
+    size_t n;
+    uint32_t until; /* slots below were offered to it; 0 = there is no engine */
+};
+
+/* Asks the engine. Caller holds the gallery's lock for reading. */
+static enum gx_status propose(const struct work *w, const float *probe, size_t k, double share, struct proposal *out,
+                              struct gx_search_stats *stats, struct gx_err *err)
 {
     const struct gx_index *index = &w->gallery->index;
     struct gx_engine_effort effort = w->in->effort;
-    struct gx_engine_hit *hits;
-    struct gx_topk top;
-    size_t n_wanted = wanted(w, k, share), n = 0;
-    uint64_t scanned = 0, tail = 0;
+    struct gx_slice text;
+    if (index->engine == NULL || index->until == 0)
+        return GX_OK;
+    out->until = index->until;
     if (effort.effort < 0 && effort.nprobe == 0 && effort.ef_search == 0)
         effort.effort = w->gallery->meta.default_effort;
-    GX_TRY(gx_arena_array(w->arena, n_wanted, sizeof(*hits), &hits, err));
+    size_t n_wanted = wanted(w, index, k, share);
+    GX_TRY(gx_arena_array(w->arena, n_wanted, sizeof(*out->hits), &out->hits, err));
+    GX_TRY(gx_arena_copy(
+        w->arena, (struct gx_slice){(const uint8_t *)index->engine->spec.text, strlen(index->engine->spec.text) + 1},
+        &text, err));
+    stats->engine = (const char *)text.data;
+    return gx_engine_search(index->engine, probe, &effort, n_wanted, out->hits, &out->n, &stats->scanned,
+                            &stats->effort, err);
+}
+
+/* *out_answered false: there is no engine to ask. */
+static enum gx_status ask_engine(const struct work *w, const float *probe, size_t k, double share, struct found *out,
+                                 bool *out_answered, struct gx_err *err)
+{
+    struct proposal proposal = {0};
+    struct gx_topk top;
+    uint64_t tail = 0;
+    out->stats = (struct gx_search_stats){0};
+    pthread_rwlock_rdlock(&w->gallery->lock);
+    enum gx_status status = propose(w, probe, k, share, &proposal, &out->stats, err);
+    pthread_rwlock_unlock(&w->gallery->lock);
+    GX_TRY(status);
+    *out_answered = proposal.until > 0;
+    if (!*out_answered)
+        return GX_OK;
     GX_TRY(gx_arena_array(w->arena, k, sizeof(struct gx_hit), &out->hits, err));
     gx_topk_init(&top, out->hits, k, gx_rows_tie, w->gallery->rows);
-    out->stats = (struct gx_search_stats){.engine = index->engine->spec.text};
-    GX_TRY(gx_engine_search(index->engine, probe, &effort, n_wanted, hits, &n, &scanned, &out->stats.effort, err));
-    rescore(w, probe, hits, n, &top, &out->stats.rescored);
+    rescore(w, probe, proposal.hits, proposal.n, proposal.until, &top, &out->stats.rescored);
     bool all = w->filter.empty && w->filter.without == UINT32_MAX;
-    GX_TRY(gx_rows_scan(w->gallery->rows, GX_MIN(index->until, w->count), w->count, &probe, 1, all ? NULL : passes,
+    GX_TRY(gx_rows_scan(w->gallery->rows, GX_MIN(proposal.until, w->count), w->count, &probe, 1, all ? NULL : passes,
                         (void *)&w->filter, w->in->stopped, w->in->stopped_arg, &top, &tail, err));
-    out->stats.scanned = scanned + tail;
+    out->stats.scanned += tail;
     out->stats.rescored += (uint32_t)tail;
     out->n = gx_topk_sort(&top);
     return GX_OK;
 }
 
-static bool scans(const struct work *w, double share)
-{
-    return w->in->exact || w->gallery->index.engine == NULL || w->gallery->index.until == 0 || share < SELECTIVE;
-}
-
-/* The best @k of each probe. Caller holds the gallery's lock for reading. */
+/* The best @k of each probe. */
 static enum gx_status candidates(const struct work *w, const float *const *probes, size_t n_probes, size_t k,
                                  struct found *out, struct gx_err *err)
 {
     double share = estimate_share(w);
-    if (scans(w, share))
+    if (w->in->exact || share < SELECTIVE)
         return scan_exactly(w, probes, n_probes, k, out, err);
     for (size_t i = 0; i < n_probes; i++) {
+        bool answered;
         if (w->in->stopped != NULL && w->in->stopped(w->in->stopped_arg))
             return gx_fail(err, GX_E_CANCELLED, "nobody waits for the answer any more");
-        GX_TRY(ask_engine(w, probes[i], k, share, &out[i], err));
+        GX_TRY(ask_engine(w, probes[i], k, share, &out[i], &answered, err));
+        if (!answered)
+            return scan_exactly(w, probes + i, n_probes - i, k, out + i, err);
         if (out[i].n < k && out[i].n < gx_rows_live(w->gallery->rows))
             GX_TRY(scan_exactly(w, &probes[i], 1, k, &out[i], err));
     }
@@ -285,12 +312,7 @@ static enum gx_status copy_out(const struct work *w, const struct found *found, 
         c->captured_at_us = record.captured_at_us;
         out->n++;
     }
-    struct gx_slice engine;
-    GX_TRY(gx_arena_copy(w->arena,
-                         (struct gx_slice){(const uint8_t *)found->stats.engine, strlen(found->stats.engine) + 1},
-                         &engine, err));
     out->stats = found->stats;
-    out->stats.engine = (const char *)engine.data;
     return GX_OK;
 }
 
@@ -332,8 +354,8 @@ static enum gx_status normalise(const struct gx_search_in *in, struct gx_arena *
     return GX_OK;
 }
 
-static enum gx_status search_locked(struct work *w, const float *const *probes, struct found *found,
-                                    struct gx_search_result *results, uint64_t epoch, struct gx_err *err)
+static enum gx_status search_rows(struct work *w, const float *const *probes, struct found *found,
+                                  struct gx_search_result *results, uint64_t epoch, struct gx_err *err)
 {
     size_t n = w->in->n_probes;
     w->count = gx_rows_count(w->gallery->rows);
@@ -362,9 +384,9 @@ static enum gx_status search(struct gx_galleries *galleries, const struct gx_sea
     GX_TRY(gx_arena_array(arena, in->n_probes, sizeof(**out_results), out_results, err));
     /* Read before the rows are counted: what is visible is then at least what this epoch says. */
     uint64_t epoch = atomic_load(&galleries->epoch);
-    pthread_rwlock_rdlock(&g->lock);
-    enum gx_status status = search_locked(&w, probes, found, *out_results, epoch, err);
-    pthread_rwlock_unlock(&g->lock);
+    unsigned reader = gx_gallery_read_begin(g);
+    enum gx_status status = search_rows(&w, probes, found, *out_results, epoch, err);
+    gx_gallery_read_end(g, reader);
     return status;
 }
 
@@ -441,9 +463,9 @@ static enum gx_status measure(struct gx_gallery *g, const struct gx_recall_in *i
     /* Draws with replacement; a gallery of dead rows only ends after as many tries. */
     for (uint32_t tries = 0; w.count > 0 && out->n_probes < in->n_probes && tries < 16 * in->n_probes; tries++) {
         uint32_t slot = (uint32_t)(next_random(&state) % w.count);
-        pthread_rwlock_rdlock(&g->lock);
+        unsigned reader = gx_gallery_read_begin(g);
         enum gx_status status = gx_rows_is_live(g->rows, slot) ? measure_row(&w, slot, out, err) : GX_OK;
-        pthread_rwlock_unlock(&g->lock);
+        gx_gallery_read_end(g, reader);
         GX_TRY(status);
     }
     if (out->n_probes == 0)

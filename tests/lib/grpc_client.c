@@ -2,6 +2,7 @@
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
+#include <grpc/compression.h>
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
@@ -41,9 +42,12 @@ static bool end(struct gx_grpc_call *call, void *tag)
     return event.success != 0;
 }
 
-void gx_grpc_client_open(struct gx_grpc_client *client, const char *address)
+static void open_channel(struct gx_grpc_client *client, const char *address, grpc_compression_algorithm algorithm)
 {
     grpc_arg args[] = {
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM,
+         .value.integer = (int)algorithm},
         {.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1},
         {.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_RETRIES, .value.integer = 0},
         {.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_HTTP_PROXY, .value.integer = 0},
@@ -59,6 +63,16 @@ void gx_grpc_client_open(struct gx_grpc_client *client, const char *address)
     client->channel =
         grpc_channel_create(address, credentials, &(grpc_channel_args){sizeof(args) / sizeof(args[0]), args});
     grpc_channel_credentials_release(credentials);
+}
+
+void gx_grpc_client_open(struct gx_grpc_client *client, const char *address)
+{
+    open_channel(client, address, GRPC_COMPRESS_NONE);
+}
+
+void gx_grpc_client_open_gzip(struct gx_grpc_client *client, const char *address)
+{
+    open_channel(client, address, GRPC_COMPRESS_GZIP);
 }
 
 void gx_grpc_client_close(struct gx_grpc_client *client)

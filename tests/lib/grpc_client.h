@@ -29,6 +29,7 @@ struct gx_grpc_reply {
 
 /* Own connection, no retries. Nothing is connected yet. */
 void gx_grpc_client_open(struct gx_grpc_client *client, const char *address);
+void gx_grpc_client_open_gzip(struct gx_grpc_client *client, const char *address); /* compresses what it sends */
 void gx_grpc_client_close(struct gx_grpc_client *client);
 
 /* Waits until the connection is there; false after @timeout_ms. */

@@ -281,6 +281,20 @@ START_TEST(message_over_the_limit_of_the_interface_is_refused)
 }
 END_TEST
 
+START_TEST(compressed_message_is_refused_before_it_is_unpacked)
+{
+    static const uint8_t zeros[1 << 20]; /* a kilobyte of gzip: a thousand times that could fill any memory */
+    struct gx_grpc_client gzip;
+    start((struct gx_rpc_options){0});
+    gx_grpc_client_open_gzip(&gzip, gx_rpc_address(scene.server));
+    ck_assert_int_eq(gx_grpc_client_unary(&gzip, "/t/Echo", zeros, sizeof(zeros), PATIENT, NULL), UNIMPLEMENTED);
+    ck_assert_uint_eq(atomic_load(&app.n_echoed), 0);
+    check_echo("/t/Echo", 10);
+    gx_grpc_client_close(&gzip);
+    stop();
+}
+END_TEST
+
 START_TEST(metadata_over_the_limit_are_refused_and_the_server_lives)
 {
     static char value[20001];
@@ -550,6 +564,7 @@ int main(void)
         unknown_method_is_answered_at_once,
         message_over_the_limit_of_its_route_is_refused_unread,
         message_over_the_limit_of_the_interface_is_refused,
+        compressed_message_is_refused_before_it_is_unpacked,
         metadata_over_the_limit_are_refused_and_the_server_lives,
         every_status_reaches_the_client_with_code_text_and_details,
         failure_without_a_reason_is_internal,
