@@ -49,6 +49,9 @@ struct gx_gallery {
     struct gx_build_progress build;
     bool build_wanted;
     char wanted[GX_ENGINE_MAX + 1];
+    int64_t looked_at_us; /* indexer thread: when the rate of enrolment was looked at, and the rows then */
+    uint32_t looked_at_count;
+    bool pouring;
     bool drop_open;           /* guarded by change: removing the saved index has failed half-way */
     uint32_t build_failed_at; /* rows when the last build failed; 0 = it did not */
     atomic_bool unsaved;      /* the index differs from its file */

@@ -10,7 +10,9 @@
  * build is tried again when the gallery has changed; saving fails: logged, the next start builds anew. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "gallery_private.h"
@@ -22,6 +24,9 @@
 #define FEED_MAX      1024    /* rows fed at once */
 #define SAVE_AFTER_US 5000000 /* quiet for this long */
 #define SEED          20260101
+#define POUR_US       500000 /* over which the rate of enrolment is taken */
+#define POUR_RATE     2000   /* rows per second from which a gallery is being filled */
+#define NICE          10     /* the indexer gives way to those who wait for an answer */
 
 struct gx_indexer {
     pthread_t thread;
@@ -378,6 +383,21 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
 
 /* --- what a gallery needs --- */
 
+/* Rows are pouring in: building an index now would take the processors from it, and be outdated at once. */
+static bool is_pouring(struct gx_galleries *galleries, struct gx_gallery *g)
+{
+    int64_t now = gx_clock_monotonic_us(), passed = now - g->looked_at_us;
+    uint32_t count = gx_rows_count(g->rows), until = atomic_load(&g->indexed_until);
+    uint64_t tail = until == UINT32_MAX ? count : count - GX_MIN(until, count);
+    if (passed > POUR_US) {
+        double rate = (double)(count - g->looked_at_count) / ((double)passed / 1e6);
+        g->pouring = g->looked_at_us != 0 && rate > POUR_RATE;
+        g->looked_at_us = now;
+        g->looked_at_count = count;
+    }
+    return g->pouring && tail < galleries->options.tail_max / 2;
+}
+
 /* NULL, or why an index is to be built now. */
 static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
 {
@@ -437,6 +457,8 @@ static bool tend(struct gx_galleries *galleries, struct gx_gallery *g)
     memcpy(text, asked ? g->wanted : g->meta.engine, sizeof(text));
     pthread_mutex_unlock(&g->build_lock);
     if (gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, &err) != GX_OK)
+        return false;
+    if (!asked && is_pouring(galleries, g))
         return false;
     const char *why = asked ? "asked" : why_build(galleries, g, &spec);
     if (why != NULL && (asked || !failed)) {
@@ -518,6 +540,7 @@ static void *run(void *arg)
     bool busy = false;
     gx_engine_thread_begin();
     load_all(galleries);
+    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
     while (wait_for_work(x, busy)) {
         size_t n = snapshot(galleries, list);
         busy = false;

@@ -177,7 +177,8 @@ void gx_call_release(struct gx_call *call)
         return;
     if (!atomic_load(&call->ended)) {
         struct gx_err err;
-        (void)gx_err_set(&err, GX_E_INTERNAL, "the server has not answered this call: please report it");
+        if (gx_call_check(call, &err) == GX_OK) /* else nobody waits, and to leave off is no mistake */
+            (void)gx_err_set(&err, GX_E_INTERNAL, "the server has not answered this call: please report it");
         gx_call_fail(call, &err);
     }
     gx_rpc_call_unref(call);
@@ -237,12 +238,12 @@ static void on_close(struct gx_call *call, bool ok)
 {
     (void)ok;
     if (call->cancelled_out != 0) {
+        bool open = !atomic_load(&call->ended);
+        if (open && is_stream(call)) /* first: a handler that sees the flag may return, and counts on its on_end */
+            gx_rpc_stream_gone(call);
         atomic_store(&call->cancelled, true);
-        if (!atomic_load(&call->ended)) {
+        if (open)
             (void)atomic_fetch_add(&call->rpc->n_cancelled, 1);
-            if (is_stream(call))
-                gx_rpc_stream_gone(call);
-        }
     }
     gx_rpc_call_unref(call);
 }

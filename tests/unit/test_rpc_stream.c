@@ -75,12 +75,12 @@ static void end(void *arg, struct gx_call *call, bool broken)
     struct gx_err err;
     come_in();
     (void)gx_err_set(&err, GX_E_CANCELLED, "rolled back");
+    (void)atomic_fetch_add(broken ? &app.n_broken : &app.n_clean, 1);
+    go_out(); /* before the client hears of it and begins another stream */
     if (broken)
         gx_call_fail(call, &err);
     else
         gx_call_finish(call);
-    (void)atomic_fetch_add(broken ? &app.n_broken : &app.n_clean, 1);
-    go_out();
 }
 
 /* A client stream: counts, and answers once. */
