@@ -112,7 +112,7 @@ demo: all bench-build                   ## start a server, enrol, search, expung
 	@DATA="$(DATA)" $(TEST_ENV) bench/demo.sh
 
 bench: all bench-build                  ## measure; see bench/README.md
-	@if [ -x bench/run.sh ]; then $(TEST_ENV) bench/run.sh; else echo "built: $(BENCHES)"; fi
+	@DATA="$(DATA)" $(TEST_ENV) bench/run.sh
 
 format: deps                            ## clang-format everything
 	@clang-format -i $(C_FILES)

@@ -35,11 +35,12 @@ void gx_expunge_submit(struct gx_galleries *galleries, const struct gx_expunge_i
 void gx_expunge_ticket_text(uint64_t number, char out[GX_TICKET_TEXT_MAX]);
 GX_MUST enum gx_status gx_expunge_ticket_number(struct gx_slice text, uint64_t *out, struct gx_err *err);
 
-/* The ticket as it stands; slices in the arena; rnos NULL. GX_E_NOT_FOUND. */
+/* The ticket as it stands; slices and rnos in the arena. GX_E_NOT_FOUND. */
 GX_MUST enum gx_status gx_expunge_ticket(struct gx_galleries *galleries, uint64_t number, struct gx_arena *arena,
                                          struct gx_ticket *out, struct gx_err *err);
 
-/* Up to @n tickets with number < @before (0 = the newest), newest first; of @gallery only when it is not empty.
+/* Up to @n tickets with number < @before (0 = the newest), newest first; of @gallery only when it is not empty;
+ * rnos NULL.
  * *out_next = what to pass as @before for the next page, 0 = there is none. */
 GX_MUST enum gx_status gx_expunge_tickets(struct gx_galleries *galleries, struct gx_slice gallery, uint64_t before,
                                           size_t n, struct gx_arena *arena, struct gx_ticket **out, size_t *out_n,

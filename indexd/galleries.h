@@ -76,9 +76,16 @@ GX_MUST enum gx_status gx_galleries_describe(struct gx_galleries *galleries, str
 GX_MUST enum gx_status gx_galleries_list(struct gx_galleries *galleries, struct gx_arena *arena,
                                          struct gx_gallery_info **out, size_t *out_n, struct gx_err *err);
 
-/* Out of every later call at once, durable on return; its rows leave the store in the background. expected_count -1 =
- * not given. GX_E_NOT_FOUND, GX_E_COUNT, GX_E_UNAVAILABLE (still loading). Blocks for synced writes. */
-GX_MUST enum gx_status gx_galleries_remove(struct gx_galleries *galleries, struct gx_slice name, int64_t expected_count,
+struct gx_remove_in {
+    struct gx_slice name;
+    int64_t expected_count;     /* records it must hold; -1 = not given */
+    struct gx_slice request_id; /* empty = none */
+};
+
+/* Out of every later call at once, durable on return; its rows leave the store in the background. Idempotent by request
+ * id. GX_E_NOT_FOUND, GX_E_COUNT, GX_E_EXISTS (request id of another request), GX_E_UNAVAILABLE (still loading). Blocks
+ * for synced writes. */
+GX_MUST enum gx_status gx_galleries_remove(struct gx_galleries *galleries, const struct gx_remove_in *in,
                                            uint64_t *out_records, uint64_t *out_epoch, struct gx_err *err);
 
 /* Queues the build of an index with @engine (empty = the gallery's own); the indexer builds it aside and swaps it in.

@@ -189,6 +189,9 @@ struct deletion {
     struct gx_gallery *gallery;
     struct gx_gallery_meta meta;
     int64_t expected_count;
+    bool has_request;
+    struct gx_key request;
+    struct gx_digest content;
     uint64_t n_records, epoch;
 };
 
@@ -213,6 +216,10 @@ static enum gx_status delete_prepare(struct gx_mutation *self, struct gx_galleri
     GX_TRY(gx_codec_gallery_encode(&d->meta, arena, &value, err));
     gx_codec_key_gallery(d->meta.number, key);
     gx_store_batch_put(batch, GX_CF_DEFAULT, (struct gx_slice){key, sizeof(key)}, value);
+    if (d->has_request) {
+        struct gx_request_memory memory = {d->content, gx_clock_wall_us(), epoch, d->n_records, 0};
+        gx_writer_remember(batch, &d->request, &memory);
+    }
     self->changed = true;
     return GX_OK;
 }
@@ -234,19 +241,50 @@ static void delete_publish(struct gx_mutation *self, struct gx_galleries *galler
     gx_keeper_wake(galleries);
 }
 
-enum gx_status gx_galleries_remove(struct gx_galleries *galleries, struct gx_slice name, int64_t expected_count,
-                                   uint64_t *out_records, uint64_t *out_epoch, struct gx_err *err)
+/* What a request of this id did before; the gallery is gone, so its id is remembered by the gallery's name. */
+static enum gx_status recall_deletion(struct gx_galleries *galleries, const struct gx_remove_in *in, struct deletion *d,
+                                      bool *out_known, struct gx_err *err)
+{
+    struct gx_slice pieces[] = {in->name, {(const uint8_t *)&in->expected_count, sizeof(in->expected_count)}};
+    struct gx_request_memory memory;
+    struct gx_store_batch *batch;
+    struct gx_arena arena;
+    *out_known = false;
+    d->has_request = in->request_id.len > 0;
+    if (!d->has_request)
+        return GX_OK;
+    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_REQUEST, in->name, in->request_id, &d->request, err));
+    GX_TRY(gx_keys_hmac(&galleries->secret, pieces, GX_COUNT_OF(pieces), &d->content, err));
+    GX_TRY(gx_store_batch_new(galleries->store, &batch, err));
+    gx_arena_init(&arena, 65536);
+    enum gx_status status = gx_writer_recall(batch, &d->request, &d->content, &arena, out_known, &memory, err);
+    gx_arena_fini(&arena);
+    gx_store_batch_free(batch);
+    if (status == GX_OK && *out_known) {
+        d->n_records = memory.a;
+        d->epoch = memory.epoch;
+    }
+    return status;
+}
+
+enum gx_status gx_galleries_remove(struct gx_galleries *galleries, const struct gx_remove_in *in, uint64_t *out_records,
+                                   uint64_t *out_epoch, struct gx_err *err)
 {
     struct deletion d = {.base = {.alone = true, .prepare = delete_prepare, .publish = delete_publish},
-                         .expected_count = expected_count};
-    GX_TRY(gx_gallery_find(galleries, name, true, &d.gallery, err));
-    enum gx_status status = gx_writer_run(galleries, &d.base, err);
-    gx_gallery_unref(d.gallery);
+                         .expected_count = in->expected_count};
+    bool known;
+    GX_TRY(recall_deletion(galleries, in, &d, &known, err));
+    if (!known) {
+        GX_TRY(gx_gallery_find(galleries, in->name, true, &d.gallery, err));
+        enum gx_status status = gx_writer_run(galleries, &d.base, err);
+        gx_gallery_unref(d.gallery);
+        GX_TRY(status);
+        if (galleries->options.changed != NULL)
+            galleries->options.changed();
+    }
     *out_records = d.n_records;
     *out_epoch = d.epoch;
-    if (status == GX_OK && galleries->options.changed != NULL)
-        galleries->options.changed();
-    return status;
+    return GX_OK;
 }
 
 /* --- build --- */

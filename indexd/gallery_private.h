@@ -91,7 +91,7 @@ struct gx_galleries {
     struct gx_keeper *keeper;
     struct gx_indexer *indexer;
 
-    gx_expunge_changed *ticket_changed;
+    _Atomic(gx_expunge_changed *) ticket_changed;
     void *ticket_changed_arg;
 };
 

@@ -300,8 +300,9 @@ static void carry_out_all(struct gx_galleries *galleries)
             end = &p->next;
             continue;
         }
-        if (galleries->ticket_changed != NULL)
-            galleries->ticket_changed(galleries->ticket_changed_arg, p->number);
+        gx_expunge_changed *changed = atomic_load(&galleries->ticket_changed);
+        if (changed != NULL)
+            changed(galleries->ticket_changed_arg, p->number);
         free(p);
     }
     pthread_mutex_lock(&k->lock);

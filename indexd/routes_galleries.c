@@ -53,11 +53,11 @@ void gx_routes_galleries_list(void *app, struct gx_call *call, struct gx_slice m
 static enum gx_status remove_gallery(struct gx_app *app, struct gx_call *call, struct gx_slice message,
                                      struct gx_err *err)
 {
-    struct gx_wire_delete_in in;
+    struct gx_remove_in in;
     uint64_t records, epoch;
     struct gx_wire_reply reply;
     GX_TRY(gx_wire_galleries_decode_delete(message, gx_call_arena(call), &in, err));
-    GX_TRY(gx_galleries_remove(app->galleries, in.name, in.expected_count, &records, &epoch, err));
+    GX_TRY(gx_galleries_remove(app->galleries, &in, &records, &epoch, err));
     gx_wire_galleries_build_deleted(records, epoch, &reply);
     return gx_routes_reply(call, &reply, err);
 }

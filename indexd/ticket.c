@@ -41,20 +41,24 @@ static enum gx_status read_page(struct gx_store_iter *iter, struct gx_slice gall
                                 struct gx_ticket *out, size_t *out_n, uint64_t *out_next, struct gx_err *err)
 {
     for (;;) {
-        struct gx_slice key, borrowed, value;
+        struct gx_slice key, value;
         struct gx_ticket ticket;
         bool more;
-        GX_TRY(gx_store_iter_next(iter, &more, &key, &borrowed, err));
+        GX_TRY(gx_store_iter_next(iter, &more, &key, &value, err));
         if (!more)
             return GX_OK;
         if (*out_n == n) {
             *out_next = gx_codec_get_u64(key.data) + 1;
             return GX_OK;
         }
-        GX_TRY(gx_arena_copy(arena, borrowed, &value, err));
-        GX_TRY(gx_codec_ticket_decode(value, arena, &ticket, err));
-        if (gallery.len == 0 || gx_slice_equal(gallery, ticket.gallery))
-            out[(*out_n)++] = ticket;
+        /* Without its rnos: a page of large tickets would be megabytes of them. */
+        GX_TRY(gx_codec_ticket_decode(value, NULL, &ticket, err));
+        if (gallery.len > 0 && !gx_slice_equal(gallery, ticket.gallery))
+            continue;
+        GX_TRY(gx_arena_copy(arena, ticket.gallery, &ticket.gallery, err));
+        GX_TRY(gx_arena_copy(arena, ticket.order_ref, &ticket.order_ref, err));
+        GX_TRY(gx_arena_copy(arena, ticket.problem, &ticket.problem, err));
+        out[(*out_n)++] = ticket;
     }
 }
 
@@ -84,8 +88,8 @@ enum gx_status gx_expunge_tickets(struct gx_galleries *galleries, struct gx_slic
 
 void gx_expunge_set_changed(struct gx_galleries *galleries, gx_expunge_changed *changed, void *arg)
 {
-    galleries->ticket_changed = changed;
     galleries->ticket_changed_arg = arg;
+    atomic_store(&galleries->ticket_changed, changed); /* after its argument: the keeper may look at any time */
 }
 
 bool gx_expunge_is_final(const struct gx_ticket *ticket)

@@ -101,10 +101,6 @@ GX_MUST enum gx_status gx_wire_expunge_build_tickets(const struct gx_ticket *tic
 
 /* --- Galleries --- */
 
-struct gx_wire_delete_in {
-    struct gx_slice name;
-    int64_t expected_count; /* -1 = not given */
-};
 struct gx_wire_build_in {
     struct gx_slice name, engine;
 };
@@ -117,7 +113,7 @@ GX_MUST enum gx_status gx_wire_galleries_decode_name(struct gx_slice message, st
 GX_MUST enum gx_status gx_wire_galleries_decode_list(struct gx_slice message, struct gx_arena *arena,
                                                      struct gx_err *err);
 GX_MUST enum gx_status gx_wire_galleries_decode_delete(struct gx_slice message, struct gx_arena *arena,
-                                                       struct gx_wire_delete_in *out, struct gx_err *err);
+                                                       struct gx_remove_in *out, struct gx_err *err);
 GX_MUST enum gx_status gx_wire_galleries_decode_build(struct gx_slice message, struct gx_arena *arena,
                                                       struct gx_wire_build_in *out, struct gx_err *err);
 /* @out is complete but for `stopped`. */

@@ -44,13 +44,14 @@ enum gx_status gx_wire_galleries_decode_list(struct gx_slice message, struct gx_
 }
 
 enum gx_status gx_wire_galleries_decode_delete(struct gx_slice message, struct gx_arena *arena,
-                                               struct gx_wire_delete_in *out, struct gx_err *err)
+                                               struct gx_remove_in *out, struct gx_err *err)
 {
     Indexd__V1__DeleteGalleryRequest *request;
     GX_TRY(gx_wire_unpack(&indexd__v1__delete_gallery_request__descriptor, message, ROOM, arena, &request, err));
     out->name = gx_wire_slice(request->name);
     GX_TRY(gx_codec_check_name(out->name, err));
-    GX_TRY(gx_codec_check_text(gx_wire_slice(request->request_id), 0, GX_REQUEST_ID_MAX, "request_id", err));
+    out->request_id = gx_wire_slice(request->request_id);
+    GX_TRY(gx_codec_check_text(out->request_id, 0, GX_REQUEST_ID_MAX, "request_id", err));
     bool expects = request->opt_expected_count_case != INDEXD__V1__DELETE_GALLERY_REQUEST__OPT_EXPECTED_COUNT__NOT_SET;
     return gx_wire_get_expected(expects, request->expected_count, &out->expected_count, err);
 }

@@ -208,9 +208,16 @@ START_TEST(deleted_gallery_is_gone_and_its_name_can_be_used_again)
     const char *id = "photo-00000003";
     struct gx_expunge_out out;
     ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, &id, 1, 1, false, NULL, &out, &err), GX_OK);
-    ck_assert_int_eq(gx_galleries_remove(room.galleries, gx_slice_text("g"), 30, &records, &epoch, &err), GX_E_COUNT);
-    ck_assert_int_eq(gx_galleries_remove(room.galleries, gx_slice_text("g"), 29, &records, &epoch, &err), GX_OK);
+    struct gx_remove_in remove = {gx_slice_text("g"), 30, gx_slice_text("d-1")};
+    ck_assert_int_eq(gx_galleries_remove(room.galleries, &remove, &records, &epoch, &err), GX_E_COUNT);
+    remove.expected_count = 29;
+    ck_assert_int_eq(gx_galleries_remove(room.galleries, &remove, &records, &epoch, &err), GX_OK);
     ck_assert_uint_eq(records, 29);
+    records = 0;
+    ck_assert_int_eq(gx_galleries_remove(room.galleries, &remove, &records, &epoch, &err), GX_OK);
+    ck_assert_uint_eq(records, 29); /* the same request gives the same answer */
+    remove.request_id = gx_slice_text("d-2");
+    ck_assert_int_eq(gx_galleries_remove(room.galleries, &remove, &records, &epoch, &err), GX_E_NOT_FOUND);
     struct gx_gallery_info info;
     ck_assert_int_eq(gx_galleries_describe(room.galleries, gx_slice_text("g"), &info, &err), GX_E_NOT_FOUND);
     gx_room_close(&room);

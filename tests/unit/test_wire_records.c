@@ -407,7 +407,7 @@ END_TEST
 START_TEST(other_gallery_requests_are_read_as_asked)
 {
     struct gx_slice name;
-    struct gx_wire_delete_in deleted;
+    struct gx_remove_in deleted;
     struct gx_wire_build_in built;
     Indexd__V1__DeleteGalleryRequest delete_request;
     Indexd__V1__BuildIndexRequest build;
