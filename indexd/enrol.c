@@ -82,6 +82,9 @@ static enum gx_status take_record(struct gx_galleries *galleries, struct enrolme
     GX_TRY(gx_gallery_check_embedder(e->gallery, in->embedder_id, in->embedder_version, err));
     GX_TRY(gx_vec_normalise(in->row, in->dim, unit, err));
     GX_TRY(copy_record(e, &in->record, &entry->record, err));
+    /* Encoded once here for its checks: on the writer's thread a bad record would be everybody's failure. */
+    struct gx_slice encoded;
+    GX_TRY(gx_codec_record_encode(&entry->record, &e->arena, &encoded, err));
     GX_TRY(gx_arena_array(&e->arena, 1, gx_codec_emb_len(in->dim), &entry->emb, err));
     gx_codec_emb_encode(unit, in->dim, entry->emb);
     return hash_ids(galleries, e->gallery, entry, err);

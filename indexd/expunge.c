@@ -38,6 +38,7 @@ struct expungement {
     struct gx_key *records;     /* [rnos.n] keyed hashes of their ids */
     struct gx_pending *pending; /* for the keeper */
     bool logged;                /* it is in the ledger */
+    bool reserved;              /* a place for its removals */
     struct gx_ticket ticket;
     struct gx_expunge_out out;
     gx_expunge_done *done; /* NULL once it was answered */
@@ -130,10 +131,16 @@ static enum gx_status resolve(struct gx_galleries *galleries, struct expungement
     x->out.n_records = x->rnos.n;
     if (x->rnos.n > 1)
         qsort(x->rnos.rnos, x->rnos.n, sizeof(uint64_t), compare_rnos);
-    if (x->expected_count >= 0 && (uint64_t)x->expected_count != x->rnos.n)
-        return gx_fail(err, GX_E_COUNT, "%zu records match, %" PRId64 " were expected: nothing was removed", x->rnos.n,
-                       x->expected_count);
-    return GX_OK;
+    if (x->expected_count < 0 || (uint64_t)x->expected_count == x->rnos.n)
+        return GX_OK;
+    size_t n_before = 0;
+    for (size_t i = 0; i < x->n_named; i++)
+        n_before += gx_ledger_holds(galleries->ledger, x->kind, &x->named[i]);
+    return gx_fail(err, GX_E_COUNT,
+                   "%zu records match, %" PRId64
+                   " were expected: nothing was removed now; %zu of the ids were expunged "
+                   "before ('indexctl ticket list')",
+                   x->rnos.n, x->expected_count, n_before);
 }
 
 /* Deletes of every row, and the ticket, into the batch. */
@@ -142,22 +149,14 @@ static enum gx_status fill_batch(struct gx_galleries *galleries, struct expungem
 {
     struct gx_slice value;
     uint8_t key[8];
-    GX_TRY(gx_arena_array(&x->arena, x->rnos.n, sizeof(*x->records), &x->records, err));
-    for (size_t i = 0; i < x->rnos.n; i++) {
-        uint8_t row[GX_KEY_ROW_LEN];
-        struct gx_slice rec;
-        gx_codec_row_key(x->gallery->meta.number, x->rnos.rnos[i], row);
-        enum gx_status status =
-            gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err);
-        if (status == GX_E_NOT_FOUND && x->logged)
-            continue; /* another order has deleted it since */
-        GX_TRY(status);
-        GX_TRY(gx_replay_delete_record(galleries, &x->gallery->meta, x->rnos.rnos[i], rec, batch, &x->records[i], err));
-    }
+    if (x->records == NULL)
+        GX_TRY(gx_arena_array(&x->arena, x->rnos.n, sizeof(*x->records), &x->records, err));
+    /* Put in again later, it may meet rows that another order has deleted since. */
+    GX_TRY(gx_replay_delete_rows(galleries, &x->gallery->meta, &x->rnos, x->logged, batch, x->records, err));
     GX_TRY(gx_codec_ticket_encode(&x->ticket, arena, &value, err));
     gx_codec_put_u64(key, x->ticket.number);
     gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
-    gx_writer_put_counter(batch, gx_codec_key_next_ticket(), x->ticket.number + 1);
+    gx_writer_put_counter(batch, gx_codec_key_next_ticket(), GX_MAX(galleries->next_ticket, x->ticket.number + 1));
     if (x->has_request) {
         struct gx_request_memory memory = {x->content, x->ticket.accepted_at_us, x->ticket.epoch, x->ticket.number, 0};
         gx_writer_remember(batch, &x->request, &memory);
@@ -247,6 +246,7 @@ static enum gx_status prepare(struct gx_mutation *self, struct gx_galleries *gal
     x->ticket.epoch = x->out.epoch = epoch;
     /* What may fail for want of memory comes before the ledger. */
     GX_TRY(gx_gallery_reserve_removals(x->gallery, x->rnos.n, err));
+    x->reserved = true;
     GX_TRY(fill_batch(galleries, x, batch, arena, err));
     if (!x->logged) {
         bool *hidden;
@@ -273,6 +273,7 @@ static void publish(struct gx_mutation *self, struct gx_galleries *galleries, ui
     struct expungement *x = (struct expungement *)self;
     (void)epoch;
     uint64_t serial = gx_gallery_note_removals(x->gallery, x->rnos.rnos, x->rnos.n);
+    x->reserved = false;
     gx_keeper_add_ticket(galleries, x->pending, x->ticket.number, x->gallery->meta.number, serial);
     x->pending = NULL;
     gx_keeper_wake(galleries);
@@ -281,6 +282,9 @@ static void publish(struct gx_mutation *self, struct gx_galleries *galleries, ui
 static void done(struct gx_mutation *self, struct gx_galleries *galleries)
 {
     struct expungement *x = (struct expungement *)self;
+    if (x->reserved)
+        gx_gallery_unreserve_removals(x->gallery, x->rnos.n);
+    x->reserved = false;
     x->ticket.rnos = NULL;
     x->out.ticket = x->ticket;
     gx_failpoint_pass("expunge.before_acknowledgement");

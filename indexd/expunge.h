@@ -26,7 +26,7 @@ typedef void gx_expunge_done(void *arg, const struct gx_expunge_out *out, const 
 
 /* Errors through @done: GX_E_INVALID (ranges, an id twice), GX_E_NOT_FOUND (gallery), GX_E_COUNT (nothing was done),
  * GX_E_EXISTS (request id of another request), GX_E_TOO_LARGE (more than GX_EXPUNGE_MAX records), GX_E_BUSY,
- * GX_E_FULL, GX_E_IO (the records stay hidden; ask again with the same request id), GX_E_UNAVAILABLE. */
+ * GX_E_FULL, GX_E_IO (the outcome is open: ask again with the same request id), GX_E_UNAVAILABLE. */
 void gx_expunge_submit(struct gx_galleries *galleries, const struct gx_expunge_in *in, gx_expunge_done *done,
                        void *arg);
 

@@ -9,6 +9,8 @@
  * or created by opening. */
 #include "galleries.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,19 +22,34 @@
 #include "gallery_private.h"
 #include "log.h"
 
-#define FORMAT_TEXT "indexd data directory\nformat 1\n"
+#define KEY_SECRET_CHECK "secret_check" /* a uuid value: the first half of an HMAC of a constant */
+#define FORMAT_TEXT      "indexd data directory\nformat 1\n"
 
 /* --- creating --- */
 
-static enum gx_status put_first_counters(struct gx_store *store, struct gx_err *err)
+/* What the store keeps of the secret: enough to know it again. */
+static enum gx_status secret_check(const struct gx_secret *secret, struct gx_uuid *out, struct gx_err *err)
+{
+    struct gx_slice what = gx_slice_text("indexd secret check");
+    struct gx_digest digest;
+    GX_TRY(gx_keys_hmac(secret, &what, 1, &digest, err));
+    memcpy(out->bytes, digest.bytes, sizeof(out->bytes));
+    return GX_OK;
+}
+
+static enum gx_status put_first_counters(struct gx_store *store, const struct gx_secret *secret, struct gx_err *err)
 {
     struct gx_store_batch *batch;
-    struct gx_uuid uuid;
-    uint8_t value[GX_UUID_VALUE_LEN];
+    struct gx_uuid uuid, check;
+    uint8_t value[GX_UUID_VALUE_LEN], check_value[GX_UUID_VALUE_LEN];
     GX_TRY(gx_keys_uuid(&uuid, err));
+    GX_TRY(secret_check(secret, &check, err));
+    gx_codec_uuid_encode(&check, check_value);
     GX_TRY(gx_store_batch_new(store, &batch, err));
     gx_codec_uuid_encode(&uuid, value);
     gx_store_batch_put(batch, GX_CF_DEFAULT, gx_codec_key_store_uuid(), (struct gx_slice){value, sizeof(value)});
+    gx_store_batch_put(batch, GX_CF_DEFAULT, gx_slice_text(KEY_SECRET_CHECK),
+                       (struct gx_slice){check_value, sizeof(check_value)});
     gx_writer_put_counter(batch, gx_codec_key_schema(), GX_FORMAT_VERSION);
     gx_writer_put_counter(batch, gx_codec_key_next_rno(), 1);
     gx_writer_put_counter(batch, gx_codec_key_next_gallery(), 1);
@@ -43,7 +60,7 @@ static enum gx_status put_first_counters(struct gx_store *store, struct gx_err *
     return status;
 }
 
-static enum gx_status create_store(const char *dir, struct gx_err *err)
+static enum gx_status create_store(const char *dir, const struct gx_secret *secret, struct gx_err *err)
 {
     char path[1024];
     struct gx_store *store;
@@ -51,7 +68,7 @@ static enum gx_status create_store(const char *dir, struct gx_err *err)
     GX_TRY(gx_file_path(dir, "store", path, sizeof(path), err));
     GX_TRY(gx_store_create(path, err));
     GX_TRY(gx_store_open(path, &options, &store, err));
-    enum gx_status status = put_first_counters(store, err);
+    enum gx_status status = put_first_counters(store, secret, err);
     gx_store_close(store);
     return status;
 }
@@ -64,18 +81,24 @@ static enum gx_status create_files(const char *dir, const char *ledger_path, str
     GX_TRY(gx_file_path(dir, "secret.key", path, sizeof(path), err));
     enum gx_status status =
         gx_file_write(path, (struct gx_slice){secret.bytes, sizeof(secret.bytes)}, 0600, false, err);
+    if (status == GX_OK)
+        status = create_store(dir, &secret, err);
     explicit_bzero(&secret, sizeof(secret));
     GX_TRY(status);
     GX_TRY(gx_file_path(dir, "index", path, sizeof(path), err));
     GX_TRY(gx_file_make_dir(path, err));
-    GX_TRY(create_store(dir, err));
     if (ledger_path == NULL) {
         GX_TRY(gx_file_path(dir, "expunge.log", path, sizeof(path), err));
         ledger_path = path;
     }
-    /* A ledger that is there already is kept: a new store under an old ledger refuses what was expunged. */
-    if (access(ledger_path, F_OK) != 0)
-        GX_TRY(gx_ledger_create(ledger_path, err));
+    /* A ledger that is there belongs to another secret.key: its hashes would mean nothing here. */
+    if (gx_ledger_create(ledger_path, err) == GX_E_EXISTS)
+        return gx_fail(
+            err, GX_E_EXISTS,
+            "there is a ledger '%s', of another data directory: restore that directory's secret.key and store "
+            "from a backup, or name another ledger.path",
+            ledger_path);
+    GX_TRY(err->status);
     /* Last: with it the directory is whole. */
     GX_TRY(gx_file_path(dir, "FORMAT", path, sizeof(path), err));
     return gx_file_write(path, gx_slice_text(FORMAT_TEXT), 0644, false, err);
@@ -166,9 +189,49 @@ static enum gx_status read_counters(struct gx_galleries *galleries, struct gx_ar
     GX_TRY(get_counter(galleries, gx_codec_key_next_gallery(), arena, &next_gallery, err));
     GX_TRY(get_counter(galleries, gx_codec_key_epoch(), arena, &epoch, err));
     galleries->next_gallery = (uint32_t)next_gallery;
+    galleries->opened_epoch = epoch;
     atomic_store(&galleries->epoch, epoch);
     GX_TRY(gx_store_get(galleries->store, GX_CF_DEFAULT, gx_codec_key_store_uuid(), arena, &uuid, err));
     return gx_codec_uuid_decode(uuid, &galleries->uuid, err);
+}
+
+/* Is secret.key the one that the store was made with? */
+static enum gx_status check_secret(struct gx_galleries *galleries, struct gx_arena *arena, struct gx_err *err)
+{
+    struct gx_slice value;
+    struct gx_uuid known, mine;
+    GX_TRY(gx_store_get(galleries->store, GX_CF_DEFAULT, gx_slice_text(KEY_SECRET_CHECK), arena, &value, err));
+    GX_TRY(gx_codec_uuid_decode(value, &known, err));
+    GX_TRY(secret_check(&galleries->secret, &mine, err));
+    if (memcmp(&known, &mine, sizeof(mine)) != 0)
+        return gx_fail(err, GX_E_CORRUPT,
+                       "'%s/secret.key' is not the key of this store: put the right one back from a backup",
+                       galleries->data_dir);
+    return GX_OK;
+}
+
+/* Saved indexes of galleries that are no more, and what a crash left half written: they hold codes of faces. */
+static enum gx_status sweep_indexes(struct gx_galleries *galleries, struct gx_err *err)
+{
+    DIR *dir = opendir(galleries->index_dir);
+    if (dir == NULL)
+        return gx_err_errno(err, errno, "open '%s'", galleries->index_dir);
+    enum gx_status status = GX_OK;
+    for (struct dirent *entry; status == GX_OK && (entry = readdir(dir)) != NULL;) {
+        char uuid[37], path[1100];
+        bool known = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        for (size_t i = 0; i < galleries->n && !known; i++) {
+            gx_keys_uuid_text(&galleries->list[i]->meta.uuid, uuid);
+            known = strncmp(entry->d_name, uuid, 36) == 0 && strcmp(entry->d_name + 36, ".index") == 0;
+        }
+        if (known)
+            continue;
+        status = gx_file_path(galleries->index_dir, entry->d_name, path, sizeof(path), err);
+        if (status == GX_OK)
+            status = gx_file_remove(path, err);
+    }
+    closedir(dir);
+    return status;
 }
 
 static enum gx_status list_galleries(struct gx_galleries *galleries, struct gx_err *err)
@@ -264,9 +327,12 @@ static enum gx_status open_parts(struct gx_galleries *galleries, struct gx_err *
     GX_TRY(gx_keeper_start(galleries, err));
     gx_arena_init(&arena, 65536);
     enum gx_status status = read_counters(galleries, &arena, err);
+    if (status == GX_OK)
+        status = check_secret(galleries, &arena, err);
     gx_arena_fini(&arena);
     GX_TRY(status);
     GX_TRY(list_galleries(galleries, err));
+    GX_TRY(sweep_indexes(galleries, err));
     GX_TRY(open_ledger(galleries, err));
     GX_TRY(resume_tickets(galleries, err));
     GX_TRY(gx_writer_start(galleries, err));
@@ -342,6 +408,11 @@ void gx_galleries_close(struct gx_galleries *galleries)
     explicit_bzero(&galleries->secret, sizeof(galleries->secret));
     pthread_rwlock_destroy(&galleries->lock);
     free(galleries);
+}
+
+void gx_galleries_interrupt(struct gx_galleries *galleries)
+{
+    atomic_store(&galleries->stopping, true);
 }
 
 uint64_t gx_galleries_epoch(struct gx_galleries *galleries)

@@ -32,6 +32,9 @@ GX_MUST enum gx_status gx_galleries_open(const struct gx_galleries_options *opti
 /* Waits until every gallery is loaded; the first failure is returned (its gallery stays NOT_SERVING). */
 GX_MUST enum gx_status gx_galleries_wait_loaded(struct gx_galleries *galleries, struct gx_err *err);
 
+/* Before an orderly stop: loading and building end early (wait_loaded gives GX_E_UNAVAILABLE). Never blocks. */
+void gx_galleries_interrupt(struct gx_galleries *galleries);
+
 /* Orderly stop: mutations already queued are written and answered, indexes saved, files closed. Nobody may call in any
  * more. NULL is fine. */
 void gx_galleries_close(struct gx_galleries *galleries);

@@ -4,6 +4,7 @@
  * when it is whole and of this gallery -> loaded. What can go wrong: a damaged row or families that disagree fail the
  * load with the reason (the gallery stays NOT_SERVING, nothing is dropped silently); an unusable saved index costs a
  * rebuild, never an answer. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,7 +153,7 @@ enum gx_status gx_gallery_reserve_removals(struct gx_gallery *gallery, size_t n,
 {
     enum gx_status status = GX_OK;
     pthread_mutex_lock(&gallery->removals_lock);
-    size_t need = gallery->n_removals + n;
+    size_t need = gallery->n_removals + gallery->n_reserved + n;
     if (need > gallery->cap_removals) {
         size_t cap = GX_MAX(need, 2 * gallery->cap_removals);
         uint64_t *grown = realloc(gallery->removals, cap * sizeof(*grown));
@@ -163,14 +164,24 @@ enum gx_status gx_gallery_reserve_removals(struct gx_gallery *gallery, size_t n,
             gallery->cap_removals = cap;
         }
     }
+    if (status == GX_OK)
+        gallery->n_reserved += n;
     pthread_mutex_unlock(&gallery->removals_lock);
     return status;
+}
+
+void gx_gallery_unreserve_removals(struct gx_gallery *gallery, size_t n)
+{
+    pthread_mutex_lock(&gallery->removals_lock);
+    gallery->n_reserved -= n;
+    pthread_mutex_unlock(&gallery->removals_lock);
 }
 
 uint64_t gx_gallery_note_removals(struct gx_gallery *gallery, const uint64_t *rnos, size_t n)
 {
     pthread_mutex_lock(&gallery->removals_lock);
-    assert(gallery->n_removals + n <= gallery->cap_removals);
+    assert(n <= gallery->n_reserved && gallery->n_removals + n <= gallery->cap_removals);
+    gallery->n_reserved -= n;
     if (n > 0)
         memcpy(gallery->removals + gallery->n_removals, rnos, n * sizeof(*rnos));
     gallery->n_removals += n;
@@ -181,12 +192,20 @@ uint64_t gx_gallery_note_removals(struct gx_gallery *gallery, const uint64_t *rn
     return serial;
 }
 
-uint64_t gx_gallery_removals_serial(struct gx_gallery *gallery)
+uint64_t gx_gallery_begin_build(struct gx_gallery *gallery)
 {
     pthread_mutex_lock(&gallery->removals_lock);
     uint64_t serial = gallery->removals_base + gallery->n_removals;
+    gallery->building_upto = serial;
     pthread_mutex_unlock(&gallery->removals_lock);
     return serial;
+}
+
+void gx_gallery_set_building(struct gx_gallery *gallery, uint64_t clean_upto)
+{
+    pthread_mutex_lock(&gallery->removals_lock);
+    gallery->building_upto = clean_upto;
+    pthread_mutex_unlock(&gallery->removals_lock);
 }
 
 enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, size_t max, bool *out_more,
@@ -271,7 +290,14 @@ enum gx_status gx_gallery_save_index(struct gx_galleries *galleries, struct gx_g
                                       .epoch = atomic_load(&galleries->epoch),
                                       .last_rno = gx_rows_rno(gallery->rows, index->until - 1),
                                       .entries = stats.entries};
-    return gx_index_file_write(path, index->engine, &info, err);
+    GX_TRY(gx_index_file_write(path, index->engine, &info, err));
+    /* Deleted meanwhile: whoever removes its files may have been here already. */
+    return atomic_load(&gallery->deleted) ? gx_gallery_drop_saved(galleries, gallery, err) : GX_OK;
+}
+
+static bool is_absent(const char *path)
+{
+    return access(path, F_OK) != 0 && errno == ENOENT;
 }
 
 enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)
@@ -280,7 +306,7 @@ enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_g
     GX_TRY(index_path(galleries, gallery, path, err));
     snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     /* Without a file there is nothing to fsync, unless an earlier removal was not made durable. */
-    if (!gallery->drop_open && access(path, F_OK) != 0 && access(temporary, F_OK) != 0)
+    if (!gallery->drop_open && is_absent(path) && is_absent(temporary))
         return GX_OK;
     gallery->drop_open = true;
     GX_TRY(gx_file_remove(temporary, err));
@@ -395,6 +421,14 @@ static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
     if (status != GX_OK) {
         if (status != GX_E_NOT_FOUND)
             gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"%s\"", g->meta.number, err.text);
+        return;
+    }
+    /* Of a newer state than the store: an older copy of the store was put back, and the numbers of its rows are given
+     * again. */
+    if (info.epoch > galleries->opened_epoch || info.last_rno >= galleries->next_rno) {
+        gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"it is newer than the store\"",
+                    g->meta.number);
+        gx_engine_free(index.engine);
         return;
     }
     index.until = gx_rows_lower_bound(g->rows, info.last_rno + 1);

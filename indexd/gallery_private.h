@@ -40,7 +40,7 @@ struct gx_gallery {
     /* Removals that engines may not have forgotten yet, in order; serial of removals[i] = removals_base + i + 1. */
     pthread_mutex_t removals_lock;
     uint64_t *removals;
-    size_t n_removals, cap_removals;
+    size_t n_removals, n_reserved, cap_removals;
     uint64_t removals_base;
     int64_t oldest_removal_us; /* monotonic; 0 = none waits */
     uint64_t building_upto;    /* clean_upto of the index being built; UINT64_MAX = none is */
@@ -52,12 +52,13 @@ struct gx_gallery {
     int64_t looked_at_us; /* indexer thread: when the rate of enrolment was looked at, and the rows then */
     uint32_t looked_at_count;
     bool pouring;
-    bool drop_open;           /* guarded by change: removing the saved index has failed half-way */
-    uint32_t build_failed_at; /* rows when the last build failed; 0 = it did not */
-    atomic_bool unsaved;      /* the index differs from its file */
-    int64_t changed_at_us;    /* indexer thread: when rows were last fed */
-    size_t feed;              /* indexer thread: rows fed at once */
-    int64_t build_took_us;    /* indexer thread: the last build; before the first, a guess for a loaded index */
+    bool drop_open;             /* guarded by change: removing the saved index has failed half-way */
+    int64_t build_failed_at_us; /* when the last build failed (monotonic); 0 = it did not */
+    atomic_bool broken;         /* the engine failed: searches scan exactly until it is rebuilt */
+    atomic_bool unsaved;        /* the index differs from its file */
+    int64_t changed_at_us;      /* indexer thread: when rows were last fed */
+    size_t feed;                /* indexer thread: rows fed at once */
+    int64_t build_took_us;      /* indexer thread: the last build; before the first, a guess for a loaded index */
 };
 
 struct gx_mutation;
@@ -81,6 +82,7 @@ struct gx_galleries {
     uint64_t next_rno;           /* writer thread only */
     uint64_t next_ticket;        /* writer thread only */
     uint32_t next_gallery;       /* writer thread only */
+    uint64_t opened_epoch;       /* of the store as it was found */
 
     uint64_t noted_entries; /* while opening: what the store knows of the ledger */
     struct gx_digest noted_head;
@@ -123,16 +125,21 @@ GX_MUST enum gx_status gx_gallery_check_embedder(const struct gx_gallery *galler
 
 void gx_gallery_engine_text(struct gx_gallery *gallery, char out[GX_ENGINE_MAX + 1]);
 
-/* Takes note of removed rows: engines must forget them. Returns the serial of the last. GX_E_NOMEM is not possible when
- * gx_gallery_reserve_removals(n) was called before. */
+/* Takes note of removed rows: engines must forget them. Returns the serial of the last. Each note needs its own reserve
+ * before, which is what can fail; one that is not used is given back. */
 GX_MUST enum gx_status gx_gallery_reserve_removals(struct gx_gallery *gallery, size_t n, struct gx_err *err);
+void gx_gallery_unreserve_removals(struct gx_gallery *gallery, size_t n);
 uint64_t gx_gallery_note_removals(struct gx_gallery *gallery, const uint64_t *rnos, size_t n);
-uint64_t gx_gallery_removals_serial(struct gx_gallery *gallery);
+/* An index is being built from now on: removals after the returned serial are kept until it knows them. end: UINT64_MAX
+ * takes the place of gx_gallery_set_building's serial. */
+uint64_t gx_gallery_begin_build(struct gx_gallery *gallery);
+void gx_gallery_set_building(struct gx_gallery *gallery, uint64_t clean_upto);
 /* Lets @index forget what was removed since its removed_upto, at most @max rows. Its engine may not be in use: the
  * caller holds lock for writing, or the index is not shared yet. */
 GX_MUST enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, size_t max,
                                                  bool *out_more, struct gx_err *err);
-/* Nothing of the removals up to this serial is left in the index in use, nor in one being built. */
+/* Nothing of the removals up to this serial is left in the index in use, nor in one being built. Caller holds change.
+ */
 uint64_t gx_gallery_clean_upto(struct gx_gallery *gallery);
 /* Counts index->dead anew; caller as for apply_removals. */
 void gx_gallery_count_dead(struct gx_gallery *gallery, struct gx_index *index);
@@ -199,10 +206,6 @@ GX_MUST enum gx_status gx_replay_begin(struct gx_galleries *galleries, struct gx
 GX_MUST enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *err);
 /* Notes in the batch what the ledger ends with, for that check. */
 void gx_replay_note(struct gx_galleries *galleries, struct gx_store_batch *batch);
-/* Deletes of one record in every family, into the batch; @rec is its value in family rec. */
-GX_MUST enum gx_status gx_replay_delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
-                                               uint64_t rno, struct gx_slice rec, struct gx_store_batch *batch,
-                                               struct gx_key *out_id, struct gx_err *err);
 /* Appends the rnos of the records of one named id to @rnos (grown in the arena). */
 struct gx_rno_list {
     uint64_t *rnos;
@@ -211,6 +214,11 @@ struct gx_rno_list {
 GX_MUST enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t gallery, enum gx_id_kind kind,
                                          const struct gx_key *id, struct gx_arena *arena, struct gx_rno_list *rnos,
                                          struct gx_err *err);
+/* Deletes of rows in every family, into the batch. @skip_missing: a row that is gone already is fine. @out_ids[n] (or
+ * NULL) are the keyed hashes of their record ids. */
+GX_MUST enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
+                                             const struct gx_rno_list *rnos, bool skip_missing,
+                                             struct gx_store_batch *batch, struct gx_key *out_ids, struct gx_err *err);
 
 /* --- expunge.c --- */
 void gx_expunge_discard(struct gx_mutation *expungement); /* frees one that will not be written by this process */

@@ -7,7 +7,8 @@
  * The path of fresh rows: the tail of the gallery -> added in pieces small enough to hold the lock for about 2 ms.
  *
  * What can go wrong: training or adding fails: the old index stays, the problem stands in the gallery's stats, and the
- * build is tried again when the gallery has changed; saving fails: logged, the next start builds anew. */
+ * build is tried again after a minute; an engine fails in use: searches scan exactly until it is rebuilt; saving fails:
+ * logged, the next start builds anew. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -24,9 +25,10 @@
 #define FEED_MAX      1024    /* rows fed at once */
 #define SAVE_AFTER_US 5000000 /* quiet for this long */
 #define SEED          20260101
-#define POUR_US       500000 /* over which the rate of enrolment is taken */
-#define POUR_RATE     2000   /* rows per second from which a gallery is being filled */
-#define NICE          10     /* the indexer gives way to those who wait for an answer */
+#define TRY_AGAIN_US  60000000 /* after a build that failed */
+#define POUR_US       500000   /* over which the rate of enrolment is taken */
+#define POUR_RATE     2000     /* rows per second from which a gallery is being filled */
+#define NICE          10       /* the indexer gives way to those who wait for an answer */
 
 struct gx_indexer {
     pthread_t thread;
@@ -164,13 +166,6 @@ static void report(struct gx_gallery *g, const char *stage, uint64_t done, uint6
     pthread_mutex_unlock(&g->build_lock);
 }
 
-static void set_building(struct gx_gallery *g, uint64_t upto)
-{
-    pthread_mutex_lock(&g->removals_lock);
-    g->building_upto = upto;
-    pthread_mutex_unlock(&g->removals_lock);
-}
-
 static enum gx_status train(struct gx_gallery *g, const struct gx_engine_spec *spec, struct gx_index *index,
                             struct gx_err *err)
 {
@@ -197,11 +192,12 @@ static enum gx_status add_all(struct gx_galleries *galleries, struct gx_gallery 
         if (atomic_load(&galleries->stopping) || atomic_load(&g->deleted))
             return gx_fail(err, GX_E_UNAVAILABLE, "stopped while building");
         size_t n = copy_rows(x, g, count, BUILD_BATCH, &index->until);
-        if (n > 0)
-            GX_TRY(gx_engine_add(index->engine, x->rnos, x->floats, n, err));
+        enum gx_status status = n == 0 ? GX_OK : gx_engine_add(index->engine, x->rnos, x->floats, n, err);
+        explicit_bzero(x->floats, n * g->meta.dim * sizeof(float));
+        GX_TRY(status);
         while (more)
             GX_TRY(gx_gallery_apply_removals(g, index, SIZE_MAX, &more, err));
-        set_building(g, index->clean_upto);
+        gx_gallery_set_building(g, index->clean_upto);
         report(g, "adding", index->until, count);
     }
     return GX_OK;
@@ -273,6 +269,13 @@ static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery 
                               const char *text, int64_t began_at_us, struct gx_err *err)
 {
     pthread_mutex_lock(&g->change);
+    /* First: as soon as the new index is in use, tickets may say that nothing of their rows is left. */
+    g->drop_open = true;
+    enum gx_status status = gx_gallery_drop_saved(galleries, g, err);
+    if (status != GX_OK) {
+        pthread_mutex_unlock(&g->change);
+        return status;
+    }
     if (index->engine != NULL)
         gx_gallery_count_dead(g, index);
     pthread_rwlock_wrlock(&g->lock);
@@ -280,14 +283,13 @@ static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery 
     g->index = *index;
     pthread_rwlock_unlock(&g->lock);
     atomic_store(&g->indexed_until, index->engine == NULL ? UINT32_MAX : index->until);
-    set_building(g, UINT64_MAX);
+    gx_gallery_set_building(g, UINT64_MAX);
     settle_removals(g, index->clean_upto, began_at_us);
     gx_engine_free(old.engine);
     *index = (struct gx_index){0};
     report(g, "saving", g->index.until, g->index.until);
-    enum gx_status status = gx_gallery_drop_saved(galleries, g, err);
-    if (status == GX_OK)
-        status = store_engine_text(galleries, g, text, err);
+    atomic_store(&g->broken, false);
+    status = store_engine_text(galleries, g, text, err);
     if (status == GX_OK)
         status = gx_gallery_save_index(galleries, g, err);
     atomic_store(&g->unsaved, status != GX_OK);
@@ -303,15 +305,14 @@ static enum gx_status build(struct gx_galleries *galleries, struct gx_gallery *g
     enum gx_status status = GX_OK;
     int64_t began_at_us = gx_clock_monotonic_us();
     GX_TRY(gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, err));
-    index.removed_upto = index.clean_upto = gx_gallery_removals_serial(g);
-    set_building(g, index.clean_upto);
+    index.removed_upto = index.clean_upto = gx_gallery_begin_build(g);
     if (spec.indexes && gx_rows_live(g->rows) >= GX_MAX(spec.train_min, (uint64_t)1)) {
         GX_TRY_OUT(train(g, &spec, &index, err));
         GX_TRY_OUT(add_all(galleries, g, &index, err));
     }
     status = swap_in(galleries, g, &index, text, began_at_us, err);
 out:
-    set_building(g, UINT64_MAX);
+    gx_gallery_set_building(g, UINT64_MAX);
     gx_engine_free(index.engine);
     return status;
 }
@@ -337,7 +338,7 @@ static void build_and_report(struct gx_galleries *galleries, struct gx_gallery *
     g->build.running = false;
     g->build.stage = "";
     memcpy(g->build.problem, err.text, sizeof(err.text));
-    g->build_failed_at = status == GX_OK ? 0 : gx_rows_count(g->rows);
+    g->build_failed_at_us = status == GX_OK ? 0 : gx_clock_monotonic_us();
     pthread_mutex_unlock(&g->build_lock);
 }
 
@@ -352,7 +353,7 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
     int64_t held = 0;
     pthread_mutex_lock(&g->change);
     uint32_t until = g->index.until, count = gx_rows_count(g->rows);
-    if (g->index.engine == NULL || until >= count) {
+    if (g->index.engine == NULL || until >= count || atomic_load(&g->broken)) {
         pthread_mutex_unlock(&g->change);
         return false;
     }
@@ -373,6 +374,8 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
         g->feed /= 2;
     else if (held < HOLD_US / 4 && n == g->feed && g->feed < FEED_MAX)
         g->feed *= 2;
+    explicit_bzero(x->floats, n * g->meta.dim * sizeof(float));
+    atomic_store(&g->broken, atomic_load(&g->broken) || status != GX_OK);
     if (status != GX_OK)
         gx_log_error("feed_failed", "gallery=%" PRIu32 " reason=\"%s\"", g->meta.number, err.text);
     /* Searches get as much time as the feeding took. */
@@ -410,6 +413,8 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
     pthread_rwlock_unlock(&g->lock);
     if (!spec->indexes)
         return index.engine != NULL ? "engine" : NULL;
+    if (atomic_load(&g->broken))
+        return "broken";
     if (index.engine == NULL)
         return live >= GX_MAX(spec->train_min, (uint64_t)1) ? "first" : NULL;
     if (strcmp(index.engine->spec.text, spec->text) != 0)
@@ -453,7 +458,8 @@ static bool tend(struct gx_galleries *galleries, struct gx_gallery *g)
     if (!atomic_load(&g->loaded) || atomic_load(&g->deleted))
         return false;
     pthread_mutex_lock(&g->build_lock);
-    bool asked = g->build_wanted, failed = g->build_failed_at != 0 && g->build_failed_at == gx_rows_count(g->rows);
+    bool asked = g->build_wanted, failed = g->build_failed_at_us != 0;
+    failed = failed && gx_clock_monotonic_us() - g->build_failed_at_us < TRY_AGAIN_US;
     memcpy(text, asked ? g->wanted : g->meta.engine, sizeof(text));
     pthread_mutex_unlock(&g->build_lock);
     if (gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, &err) != GX_OK)

@@ -21,6 +21,7 @@
 #define REMEMBER_US     ((int64_t)24 * 3600 * 1000000)
 #define FORGET_EVERY_US ((int64_t)3600 * 1000000)
 #define REMOVE_AT_ONCE  256 /* rows an engine forgets per hold */
+#define FORGET_AT_ONCE  10000
 #define ARENA_MAX       ((size_t)256 << 20)
 
 struct gx_pending {
@@ -179,8 +180,10 @@ static void wipe_rows(struct gx_gallery *g, const struct gx_pending *p)
     }
 }
 
-/* Tells the index in use what was removed, and deletes the file that still holds it. */
-static enum gx_status clean_index(struct gx_galleries *galleries, struct gx_gallery *g, struct gx_err *err)
+/* Tells the index in use what was removed, and deletes the file that still holds it. *out_clean: of the removals up to
+ * @serial nothing is left, in no index and no file. */
+static enum gx_status clean_index(struct gx_galleries *galleries, struct gx_gallery *g, uint64_t serial,
+                                  bool *out_clean, struct gx_err *err)
 {
     bool more = true;
     enum gx_status status = GX_OK;
@@ -191,16 +194,20 @@ static enum gx_status clean_index(struct gx_galleries *galleries, struct gx_gall
         status = gx_gallery_apply_removals(g, &g->index, REMOVE_AT_ONCE, &more, err);
         pthread_rwlock_unlock(&g->lock);
     }
-    if (g->index.removed_upto != told || g->index.engine == NULL) {
-        if (status == GX_OK)
-            status = gx_gallery_drop_saved(galleries, g, err);
+    if (status != GX_OK)
+        atomic_store(&g->broken, true);
+    if (g->index.removed_upto != told) {
+        g->drop_open = true; /* until the file is gone, durably */
+        atomic_store(&g->unsaved, true);
         if (g->index.engine != NULL && !g->index.engine->spec.removes) {
             pthread_rwlock_wrlock(&g->lock);
             gx_gallery_count_dead(g, &g->index);
             pthread_rwlock_unlock(&g->lock);
         }
-        atomic_store(&g->unsaved, true);
     }
+    if (status == GX_OK)
+        status = g->drop_open || g->index.engine == NULL ? gx_gallery_drop_saved(galleries, g, err) : GX_OK;
+    *out_clean = status == GX_OK && gx_gallery_clean_upto(g) >= serial;
     pthread_mutex_unlock(&g->change);
     return status;
 }
@@ -246,6 +253,16 @@ static enum gx_status stamp_ticket(struct gx_galleries *galleries, uint64_t numb
     return gx_writer_run(galleries, &s.base, err);
 }
 
+static bool is_being_deleted(struct gx_keeper *k, uint32_t gallery)
+{
+    bool found = false;
+    pthread_mutex_lock(&k->lock);
+    for (const struct deleted *d = k->deleted; d != NULL && !found; d = d->next)
+        found = d->meta.number == gallery;
+    pthread_mutex_unlock(&k->lock);
+    return found;
+}
+
 /* *out_done: the ticket is stamped, or its gallery is gone (its rows left memory with it). */
 static enum gx_status carry_out(struct gx_galleries *galleries, struct gx_pending *p, bool *out_done,
                                 struct gx_err *err)
@@ -267,9 +284,9 @@ static enum gx_status carry_out(struct gx_galleries *galleries, struct gx_pendin
         if (status == GX_OK)
             p->serial = gx_gallery_note_removals(g, p->rnos, p->n);
     }
+    bool clean = g == NULL && !is_being_deleted(galleries->keeper, p->gallery);
     if (status == GX_OK && g != NULL)
-        status = clean_index(galleries, g, err);
-    bool clean = g == NULL || (status == GX_OK && gx_gallery_clean_upto(g) >= p->serial);
+        status = clean_index(galleries, g, p->serial, &clean, err);
     if (!clean)
         gx_indexer_wake(galleries);
     gx_gallery_unref(g);
@@ -367,7 +384,7 @@ static enum gx_status drop_gallery(struct gx_galleries *galleries, const struct 
                                    struct gx_err *err)
 {
     struct forget_gallery f = {.base = {.prepare = forget_prepare, .publish = stamp_publish}, .number = meta->number};
-    struct gx_gallery gone = {.meta = *meta};
+    struct gx_gallery gone = {.meta = *meta, .drop_open = true};
     GX_TRY(delete_rows(galleries, meta, err));
     GX_TRY(gx_gallery_drop_saved(galleries, &gone, err));
     return gx_writer_run(galleries, &f.base, err);
@@ -414,11 +431,11 @@ static enum gx_status forget_requests_prepare(struct gx_mutation *self, struct g
     return GX_OK;
 }
 
-/* Collects up to 10,000 outdated ones; the next round goes on. */
+/* Collects up to FORGET_AT_ONCE outdated ones. */
 static enum gx_status collect_outdated(struct gx_galleries *galleries, struct gx_arena *arena,
                                        struct forget_requests *f, struct gx_err *err)
 {
-    const size_t max = 10000;
+    const size_t max = FORGET_AT_ONCE;
     struct gx_store_iter *iter;
     GX_TRY(gx_arena_array(arena, max, sizeof(*f->keys), &f->keys, err));
     GX_TRY(gx_store_iter_begin(galleries->store, GX_CF_DEFAULT, gx_slice_text(GX_KEY_REQUEST_PREFIX),
@@ -444,13 +461,19 @@ static enum gx_status collect_outdated(struct gx_galleries *galleries, struct gx
 
 static void forget_outdated(struct gx_galleries *galleries)
 {
-    struct forget_requests f = {.base = {.prepare = forget_requests_prepare, .publish = stamp_publish}};
     struct gx_arena arena;
     struct gx_err err;
+    enum gx_status status;
+    size_t n;
     gx_arena_init(&arena, ARENA_MAX);
-    enum gx_status status = collect_outdated(galleries, &arena, &f, &err);
-    if (status == GX_OK && f.n > 0)
-        status = gx_writer_run(galleries, &f.base, &err);
+    do {
+        struct forget_requests f = {.base = {.prepare = forget_requests_prepare, .publish = stamp_publish}};
+        status = collect_outdated(galleries, &arena, &f, &err);
+        n = f.n;
+        if (status == GX_OK && n > 0)
+            status = gx_writer_run(galleries, &f.base, &err);
+        gx_arena_reset(&arena);
+    } while (status == GX_OK && n == FORGET_AT_ONCE && !atomic_load(&galleries->stopping));
     if (status != GX_OK)
         gx_log_warn("requests_not_forgotten", "reason=\"%s\"", err.text);
     gx_arena_fini(&arena);
@@ -481,8 +504,8 @@ static void *run(void *arg)
     do {
         int64_t now = gx_clock_monotonic_us();
         submit_again(galleries);
-        carry_out_all(galleries);
         drop_deleted(galleries);
+        carry_out_all(galleries);
         if (k->forgot_at_us == 0 || now - k->forgot_at_us >= FORGET_EVERY_US) {
             k->forgot_at_us = now;
             forget_outdated(galleries);

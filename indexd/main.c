@@ -9,7 +9,9 @@
  * write is on disk anyway. */
 #include <argp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -123,13 +125,38 @@ static enum gx_status start_rpc(const struct arguments *args, const struct gx_co
     return gx_rpc_start(&options, out, err);
 }
 
-/* Ends the process when a second signal comes while it is stopping. */
-static void *watch_second_signal(void *signals)
+/* Waits for signals while the rest of the process works. */
+struct signal_watch {
+    sigset_t signals;
+    struct gx_galleries *galleries;
+    sem_t stop;
+    atomic_int number; /* of the first signal; 0 = none yet */
+};
+
+/* The first signal ends loading and serving in order, a second one the process at once. */
+static void *watch_signals(void *arg)
 {
+    struct signal_watch *watch = arg;
     int number;
-    sigwait(signals, &number);
+    sigwait(&watch->signals, &number);
+    atomic_store(&watch->number, number);
+    gx_log_info("stopping", "signal=%d", number);
+    gx_galleries_interrupt(watch->galleries);
+    sem_post(&watch->stop);
+    sigwait(&watch->signals, &number);
     gx_log_warn("stopped_at_once", "signal=%d", number);
     _exit(128 + number);
+}
+
+static enum gx_status start_watch(struct signal_watch *watch, struct gx_galleries *galleries, struct gx_err *err)
+{
+    pthread_t thread;
+    watch->galleries = galleries;
+    int e = pthread_create(&thread, NULL, watch_signals, watch);
+    if (e != 0)
+        return gx_err_errno(err, e, "start the thread that waits for signals");
+    pthread_detach(thread);
+    return GX_OK;
 }
 
 static int run_serve(const struct arguments *args, const struct gx_config *config)
@@ -137,12 +164,11 @@ static int run_serve(const struct arguments *args, const struct gx_config *confi
     struct gx_err err;
     struct gx_app app = {0};
     struct gx_rpc *rpc = NULL;
-    static sigset_t signals;
+    static struct signal_watch watch;
     enum gx_status status;
-    pthread_t watcher;
-    int number;
     prepare_process();
-    block_signals(&signals);
+    block_signals(&watch.signals);
+    sem_init(&watch.stop, 0, 0);
     gx_log_set_level((enum gx_log_level)config->log_level);
     gx_failpoint_init();
     gx_rpc_prepare();
@@ -150,13 +176,17 @@ static int run_serve(const struct arguments *args, const struct gx_config *confi
     GX_TRY_OUT(gx_reflection_init(&err));
     GX_TRY_OUT(gx_routes_begin(&app, &err));
     GX_TRY_OUT(start_rpc(args, config, &app, &rpc, &err));
-    GX_TRY_OUT(gx_galleries_wait_loaded(app.galleries, &err));
-    printf("indexd: serving on %s\n", gx_rpc_address(rpc));
-    fflush(stdout);
-    sigwait(&signals, &number);
-    gx_log_info("stopping", "signal=%d", number);
-    pthread_create(&watcher, NULL, watch_second_signal, &signals);
-    pthread_detach(watcher);
+    GX_TRY_OUT(start_watch(&watch, app.galleries, &err));
+    status = gx_galleries_wait_loaded(app.galleries, &err);
+    if (atomic_load(&watch.number) != 0)
+        status = GX_OK; /* told to stop while loading */
+    GX_TRY_OUT(status);
+    if (atomic_load(&watch.number) == 0) {
+        printf("indexd: serving on %s\n", gx_rpc_address(rpc));
+        fflush(stdout);
+    }
+    while (sem_wait(&watch.stop) != 0)
+        continue;
     gx_health_drain();
 out:
     gx_rpc_stop(rpc);

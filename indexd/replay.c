@@ -9,7 +9,8 @@
 
 #include "gallery_private.h"
 
-#define ARENA_MAX ((size_t)1 << 30)
+#define ARENA_MAX   ((size_t)1 << 30)
+#define SCRATCH_MAX ((size_t)1 << 20)
 
 /* What the store notes of the ledger: key "ledger", value format byte, entries u64, head of the chain. */
 #define NOTE_FORMAT 1
@@ -75,9 +76,9 @@ enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t galler
     return list_add(rnos, gx_codec_get_u64(value.data), arena, err);
 }
 
-enum gx_status gx_replay_delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta, uint64_t rno,
-                                       struct gx_slice rec, struct gx_store_batch *batch, struct gx_key *out_id,
-                                       struct gx_err *err)
+static enum gx_status delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta, uint64_t rno,
+                                    struct gx_slice rec, struct gx_store_batch *batch, struct gx_key *out_id,
+                                    struct gx_err *err)
 {
     struct gx_record record;
     struct gx_key key;
@@ -101,6 +102,35 @@ enum gx_status gx_replay_delete_record(struct gx_galleries *galleries, const str
         gx_store_batch_delete(batch, GX_CF_BY_SUBJECT, (struct gx_slice){list, sizeof(list)});
     }
     return GX_OK;
+}
+
+enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
+                                     const struct gx_rno_list *rnos, bool skip_missing, struct gx_store_batch *batch,
+                                     struct gx_key *out_ids, struct gx_err *err)
+{
+    struct gx_arena scratch; /* of one record: an order may have a million */
+    enum gx_status status = GX_OK;
+    gx_arena_init(&scratch, SCRATCH_MAX);
+    for (size_t i = 0; status == GX_OK && i < rnos->n; i++) {
+        uint8_t row[GX_KEY_ROW_LEN];
+        struct gx_slice rec;
+        struct gx_key id;
+        gx_arena_reset(&scratch);
+        gx_codec_row_key(meta->number, rnos->rnos[i], row);
+        status = gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, &scratch, &rec, err);
+        if (status == GX_E_NOT_FOUND && skip_missing) {
+            status = GX_OK;
+            continue;
+        }
+        if (status == GX_E_NOT_FOUND)
+            status = gx_fail(err, GX_E_CORRUPT,
+                             "an id leads to row %" PRIu64 ", which the store lacks: restore a backup", rnos->rnos[i]);
+        if (status == GX_OK)
+            status =
+                delete_record(galleries, meta, rnos->rnos[i], rec, batch, out_ids == NULL ? &id : &out_ids[i], err);
+    }
+    gx_arena_fini(&scratch);
+    return status;
 }
 
 /* --- the agreement of ledger and store --- */
@@ -189,21 +219,6 @@ static enum gx_status collect(struct gx_galleries *galleries, const struct gx_ga
     return GX_OK;
 }
 
-static enum gx_status delete_again(struct gx_galleries *galleries, const struct gx_gallery *g,
-                                   const struct gx_rno_list *rnos, struct gx_store_batch *batch, struct gx_arena *arena,
-                                   struct gx_err *err)
-{
-    for (size_t i = 0; i < rnos->n; i++) {
-        uint8_t row[GX_KEY_ROW_LEN];
-        struct gx_slice rec;
-        struct gx_key id;
-        gx_codec_row_key(g->meta.number, rnos->rnos[i], row);
-        GX_TRY(gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, arena, &rec, err));
-        GX_TRY(gx_replay_delete_record(galleries, &g->meta, rnos->rnos[i], rec, batch, &id, err));
-    }
-    return GX_OK;
-}
-
 static enum gx_status apply_entry(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
                                   struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err)
 {
@@ -213,7 +228,7 @@ static enum gx_status apply_entry(struct gx_galleries *galleries, const struct g
     uint8_t key[8];
     if (g != NULL) {
         GX_TRY(collect(galleries, g, entry, arena, &rnos, err));
-        GX_TRY(delete_again(galleries, g, &rnos, batch, arena, err));
+        GX_TRY(gx_replay_delete_rows(galleries, &g->meta, &rnos, false, batch, NULL, err));
     }
     uint64_t epoch = atomic_load(&galleries->epoch) + 1;
     struct gx_ticket ticket = {.number = entry->number,

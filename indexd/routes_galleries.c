@@ -92,7 +92,7 @@ static enum gx_status measure(struct gx_app *app, struct gx_call *call, struct g
     GX_TRY(gx_wire_galleries_decode_measure(message, arena, &in, err));
     in.stopped = gx_call_stopped;
     in.stopped_arg = call;
-    GX_TRY(gx_search_measure(app->galleries, &in, arena, &recall, err));
+    GX_TRY(gx_search_measure(app->galleries, &in, &recall, err));
     gx_wire_galleries_build_recall(&recall, &reply);
     return gx_routes_reply(call, &reply, err);
 }

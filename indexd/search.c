@@ -20,6 +20,7 @@
 
 #define CANDIDATES_MIN 200
 #define CANDIDATES_MAX 100000
+#define SCRATCH_MAX    ((size_t)64 << 20)
 #define SAMPLE         512 /* rows looked at to estimate how many a filter lets through */
 #define SELECTIVE      0.2 /* below this share the rows that pass are scanned exactly */
 #define GROUP_FACTOR   4   /* first guess of photos per subject when grouping */
@@ -201,8 +202,14 @@ static enum gx_status propose(const struct work *w, const float *probe, size_t k
         w->arena, (struct gx_slice){(const uint8_t *)index->engine->spec.text, strlen(index->engine->spec.text) + 1},
         &text, err));
     stats->engine = (const char *)text.data;
-    return gx_engine_search(index->engine, probe, &effort, n_wanted, out->hits, &out->n, &stats->scanned,
-                            &stats->effort, err);
+    enum gx_status status = gx_engine_search(index->engine, probe, &effort, n_wanted, out->hits, &out->n,
+                                             &stats->scanned, &stats->effort, err);
+    if (status != GX_E_STATE && status != GX_E_INTERNAL)
+        return status;
+    /* The engine is of no use: the rows are. */
+    atomic_store(&w->gallery->broken, true);
+    out->until = 0;
+    return GX_OK;
 }
 
 /* *out_answered false: there is no engine to ask. */
@@ -448,16 +455,18 @@ static enum gx_status measure_row(struct work *w, uint32_t slot, struct gx_recal
     return GX_OK;
 }
 
-static enum gx_status measure(struct gx_gallery *g, const struct gx_recall_in *in, struct gx_arena *arena,
-                              struct gx_recall_out *out, struct gx_err *err)
+static enum gx_status measure(struct gx_gallery *g, const struct gx_recall_in *in, struct gx_recall_out *out,
+                              struct gx_err *err)
 {
     static const struct gx_filter everything;
     struct gx_search_in search_in = {
         .effort = in->effort, .n_candidates = in->n_candidates, .stopped = in->stopped, .stopped_arg = in->stopped_arg};
+    struct gx_arena scratch; /* of one row */
+    gx_arena_init(&scratch, SCRATCH_MAX);
     struct work w = {.in = &search_in,
                      .gallery = g,
                      .filter = {.filter = &everything, .empty = true},
-                     .arena = arena,
+                     .arena = &scratch,
                      .count = gx_rows_count(g->rows)};
     uint64_t state = in->seed == 0 ? 1 : in->seed;
     /* Draws with replacement; a gallery of dead rows only ends after as many tries. */
@@ -466,8 +475,13 @@ static enum gx_status measure(struct gx_gallery *g, const struct gx_recall_in *i
         unsigned reader = gx_gallery_read_begin(g);
         enum gx_status status = gx_rows_is_live(g->rows, slot) ? measure_row(&w, slot, out, err) : GX_OK;
         gx_gallery_read_end(g, reader);
-        GX_TRY(status);
+        gx_arena_reset(&scratch);
+        if (status != GX_OK) {
+            gx_arena_fini(&scratch);
+            return status;
+        }
     }
+    gx_arena_fini(&scratch);
     if (out->n_probes == 0)
         return gx_fail(err, GX_E_STATE, "the gallery is empty: import records first");
     out->recall_at_1 /= out->n_probes;
@@ -478,7 +492,7 @@ static enum gx_status measure(struct gx_gallery *g, const struct gx_recall_in *i
     return GX_OK;
 }
 
-enum gx_status gx_search_measure(struct gx_galleries *galleries, const struct gx_recall_in *in, struct gx_arena *arena,
+enum gx_status gx_search_measure(struct gx_galleries *galleries, const struct gx_recall_in *in,
                                  struct gx_recall_out *out, struct gx_err *err)
 {
     struct gx_gallery *g;
@@ -486,7 +500,7 @@ enum gx_status gx_search_measure(struct gx_galleries *galleries, const struct gx
     if (in->n_probes < 1 || in->n_probes > 1000)
         return gx_fail(err, GX_E_INVALID, "probes: 1..1000, got %u", in->n_probes);
     GX_TRY(gx_gallery_find(galleries, in->gallery, true, &g, err));
-    enum gx_status status = measure(g, in, arena, out, err);
+    enum gx_status status = measure(g, in, out, err);
     gx_gallery_unref(g);
     return status;
 }

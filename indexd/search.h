@@ -76,6 +76,6 @@ struct gx_recall_out {
 /* Recall of the gallery's engine against the exact scan, on rows drawn from the gallery, each without itself. A
  * candidate counts as found when its cosine reaches the exact one's (ties are equal). Blocks for the work. */
 GX_MUST enum gx_status gx_search_measure(struct gx_galleries *galleries, const struct gx_recall_in *in,
-                                         struct gx_arena *arena, struct gx_recall_out *out, struct gx_err *err);
+                                         struct gx_recall_out *out, struct gx_err *err);
 
 #endif

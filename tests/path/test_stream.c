@@ -232,15 +232,6 @@ static size_t count_message(uint64_t i)
     return n;
 }
 
-static bool idle(void)
-{
-    static uint64_t before;
-    uint64_t now = gx_served_stats(&served, "g").epoch;
-    bool same = now == before;
-    before = now;
-    return same;
-}
-
 START_TEST(client_that_dies_in_mid_stream_leaves_no_part_of_a_message)
 {
     struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -268,8 +259,13 @@ START_TEST(client_that_dies_in_mid_stream_leaves_no_part_of_a_message)
     ck_assert_int_eq(waitpid(writer, &status, 0), writer);
     ck_assert_int_eq(WTERMSIG(status), SIGKILL);
     uint64_t acknowledged = atomic_load(&shared->acknowledged), sent = atomic_load(&shared->sent);
+    /* What was on its way is written, or lost: nothing changes any more. */
+    if (_i % 2 == 0)
+        gx_server_stop(&served.server);
+    else
+        gx_server_kill(&served.server);
+    gx_server_start(&served.server);
     gx_served_connect(&served);
-    gx_served_wait_until(idle());
     for (uint64_t i = 0; i < sent + 2; i++) {
         size_t n = count_message(i);
         ck_assert_msg(n == MESSAGE || (n == 0 && i >= acknowledged), "message %d of %d: %zu records", (int)i,
