@@ -92,13 +92,14 @@ static enum gx_status create_files(const char *dir, const char *ledger_path, str
         ledger_path = path;
     }
     /* A ledger that is there belongs to another secret.key: its hashes would mean nothing here. */
-    if (gx_ledger_create(ledger_path, err) == GX_E_EXISTS)
+    enum gx_status created = gx_ledger_create(ledger_path, err);
+    if (created == GX_E_EXISTS)
         return gx_fail(
             err, GX_E_EXISTS,
             "there is a ledger '%s', of another data directory: restore that directory's secret.key and store "
             "from a backup, or name another ledger.path",
             ledger_path);
-    GX_TRY(err->status);
+    GX_TRY(created);
     /* Last: with it the directory is whole. */
     GX_TRY(gx_file_path(dir, "FORMAT", path, sizeof(path), err));
     return gx_file_write(path, gx_slice_text(FORMAT_TEXT), 0644, false, err);
