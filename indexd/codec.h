@@ -131,7 +131,8 @@ GX_MUST enum gx_status gx_codec_request_decode(struct gx_slice value, struct gx_
                                                struct gx_err *err);
 
 /* Text rules, one place for wire, config and command line: GX_E_INVALID names the rule, never the text. */
-/* Well-formed UTF-8 without control characters (U+0000..1F, 7F..9F), min..max bytes. */
+/* Well-formed UTF-8 without control characters (U+0000..1F, 7F..9F), line separators and characters that turn the
+ * writing direction (U+2028..202E, 2066..2069), min..max bytes. */
 GX_MUST enum gx_status gx_codec_check_text(struct gx_slice text, size_t min, size_t max, const char *what,
                                            struct gx_err *err);
 /* A gallery name. */

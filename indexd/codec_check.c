@@ -18,6 +18,13 @@ static size_t character_len(const uint8_t *p, size_t left)
     return len;
 }
 
+/* Line separators, and characters that turn the writing direction: on an examiner's screen they disguise an id. */
+static bool disguises(const uint8_t *p, size_t len)
+{
+    return len == 3 && p[0] == 0xe2 &&
+           ((p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+}
+
 enum gx_status gx_codec_check_text(struct gx_slice text, size_t min, size_t max, const char *what, struct gx_err *err)
 {
     if (text.len < min || text.len > max)
@@ -27,7 +34,7 @@ enum gx_status gx_codec_check_text(struct gx_slice text, size_t min, size_t max,
         size_t len = character_len(p, text.len - i);
         if (len == 0)
             return gx_fail(err, GX_E_INVALID, "%s is not well-formed UTF-8: encode it as UTF-8", what);
-        if (p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0))
+        if (p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0) || disguises(p, len))
             return gx_fail(err, GX_E_INVALID, "%s holds a control character: remove it", what);
         i += len;
     }

@@ -392,23 +392,27 @@ enum gx_status gx_galleries_wait_loaded(struct gx_galleries *galleries, struct g
     return gx_indexer_wait_loaded(galleries, err);
 }
 
-void gx_galleries_close(struct gx_galleries *galleries)
+bool gx_galleries_close(struct gx_galleries *galleries)
 {
     if (galleries == NULL)
-        return;
+        return true;
     atomic_store(&galleries->stopping, true);
     gx_keeper_stop(galleries); /* it and the indexer wait for the writer, so they go first */
-    gx_indexer_stop(galleries);
+    bool joined = gx_indexer_stop(galleries);
     gx_writer_stop(galleries);
+    gx_ledger_close(galleries->ledger);
+    galleries->ledger = NULL;
+    if (!joined)
+        return false; /* everything acknowledged is on disk: the store needs no closing */
     gx_keeper_free(galleries);
     gx_indexer_free(galleries);
     for (size_t i = 0; i < galleries->n; i++)
         gx_gallery_unref(galleries->list[i]);
-    gx_ledger_close(galleries->ledger);
     gx_store_close(galleries->store);
     explicit_bzero(&galleries->secret, sizeof(galleries->secret));
     pthread_rwlock_destroy(&galleries->lock);
     free(galleries);
+    return true;
 }
 
 void gx_galleries_interrupt(struct gx_galleries *galleries)

@@ -36,8 +36,9 @@ GX_MUST enum gx_status gx_galleries_wait_loaded(struct gx_galleries *galleries, 
 void gx_galleries_interrupt(struct gx_galleries *galleries);
 
 /* Orderly stop: mutations already queued are written and answered, indexes saved, files closed. Nobody may call in any
- * more. NULL is fine. */
-void gx_galleries_close(struct gx_galleries *galleries);
+ * more. NULL is fine. False: an index is in training, which cannot be interrupted; writes and ledger are closed, and
+ * the process must end by _exit, which loses nothing. */
+bool gx_galleries_close(struct gx_galleries *galleries);
 
 struct gx_gallery_info {
     struct gx_gallery_meta meta;

@@ -244,7 +244,9 @@ void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_galle
 
 /* --- indexer.c: loads galleries, builds and feeds their engines --- */
 GX_MUST enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct gx_err *err);
-void gx_indexer_stop(struct gx_galleries *galleries); /* joins it, indexes are saved; free ends it */
+/* Joins it, indexes are saved; free ends it. False: it is in the middle of training, and touches nothing but its own
+ * sample until that is over; then it must not find anything torn down. */
+bool gx_indexer_stop(struct gx_galleries *galleries);
 void gx_indexer_free(struct gx_galleries *galleries);
 void gx_indexer_wake(struct gx_galleries *galleries);
 GX_MUST enum gx_status gx_indexer_wait_loaded(struct gx_galleries *galleries, struct gx_err *err);

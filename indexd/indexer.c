@@ -25,6 +25,7 @@
 #define FEED_MAX      1024    /* rows fed at once */
 #define SAVE_AFTER_US 5000000 /* quiet for this long */
 #define SEED          20260101
+#define STOP_S        20       /* how long a stop waits for a build */
 #define TRY_AGAIN_US  60000000 /* after a build that failed */
 #define POUR_US       500000   /* over which the rate of enrolment is taken */
 #define POUR_RATE     2000     /* rows per second from which a gallery is being filled */
@@ -66,16 +67,23 @@ enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct gx_err *e
     return gx_err_errno(err, e, "start the indexer thread");
 }
 
-void gx_indexer_stop(struct gx_galleries *galleries)
+bool gx_indexer_stop(struct gx_galleries *galleries)
 {
     struct gx_indexer *x = galleries->indexer;
+    struct timespec until;
     if (x == NULL)
-        return;
+        return true;
     pthread_mutex_lock(&x->lock);
     x->stopping = true;
     pthread_cond_signal(&x->wake);
     pthread_mutex_unlock(&x->lock);
-    pthread_join(x->thread, NULL);
+    /* Training cannot be interrupted, but nothing waits for its outcome any more. */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_S;
+    if (pthread_timedjoin_np(x->thread, NULL, &until) == 0)
+        return true;
+    gx_log_warn("training_abandoned", "seconds=%d", STOP_S);
+    return false;
 }
 
 void gx_indexer_free(struct gx_galleries *galleries)

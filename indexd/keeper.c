@@ -9,6 +9,7 @@
  *
  * What can go wrong: a step fails (disk full): it is logged once per round and tried again in the next. */
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -20,6 +21,7 @@
 #define ROUND_US        1000000
 #define REMEMBER_US     ((int64_t)24 * 3600 * 1000000)
 #define FORGET_EVERY_US ((int64_t)3600 * 1000000)
+#define TRIM_EVERY_US   ((int64_t)30 * 1000000)
 #define REMOVE_AT_ONCE  256 /* rows an engine forgets per hold */
 #define FORGET_AT_ONCE  10000
 #define ARENA_MAX       ((size_t)256 << 20)
@@ -47,7 +49,7 @@ struct gx_keeper {
     struct gx_pending *pending;
     struct gx_mutation *retries;
     struct deleted *deleted;
-    int64_t forgot_at_us;
+    int64_t forgot_at_us, trimmed_at_us;
 };
 
 static void *run(void *arg);
@@ -506,6 +508,10 @@ static void *run(void *arg)
         submit_again(galleries);
         drop_deleted(galleries);
         carry_out_all(galleries);
+        if (now - k->trimmed_at_us >= TRIM_EVERY_US) {
+            k->trimmed_at_us = now;
+            malloc_trim(0); /* what a burst of calls or a build has left */
+        }
         if (k->forgot_at_us == 0 || now - k->forgot_at_us >= FORGET_EVERY_US) {
             k->forgot_at_us = now;
             forget_outdated(galleries);

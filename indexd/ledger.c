@@ -538,6 +538,19 @@ static void take_back(struct gx_ledger *ledger, const struct gx_ledger_mark *nex
     }
 }
 
+/* An entry in a file that somebody has removed would be acknowledged and lost. */
+static enum gx_status check_linked(const struct gx_ledger *ledger, struct gx_err *err)
+{
+    for (size_t i = 0; i < GX_COUNT_OF(ledger->copies); i++) {
+        struct stat st;
+        const struct copy *copy = &ledger->copies[i];
+        if (copy->fd >= 0 && copy->path != NULL && fstat(copy->fd, &st) == 0 && st.st_nlink == 0)
+            return gx_fail(err, GX_E_IO, "'%s' was removed while the server runs: stop it and put the file back",
+                           copy->path);
+    }
+    return GX_OK;
+}
+
 enum gx_status gx_ledger_append(struct gx_ledger *ledger, const struct gx_ledger_entry *entry, struct gx_err *err)
 {
     uint64_t len;
@@ -548,6 +561,7 @@ enum gx_status gx_ledger_append(struct gx_ledger *ledger, const struct gx_ledger
     if (ledger->broken)
         return gx_fail(err, GX_E_IO, "'%s' is in an unknown state since a write failed: look at the disk, then restart",
                        ledger->copies[0].path);
+    GX_TRY(check_linked(ledger, err));
     GX_TRY(gx_ledger_ids_reserve(ledger->expunged, entry->n_records + entry->n_named, err));
     uint8_t *bytes = malloc(len);
     if (bytes == NULL)

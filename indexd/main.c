@@ -66,13 +66,24 @@ static void prepare_process(void)
     }
 }
 
-/* SIGTERM and SIGINT are blocked in every thread and waited for in this one. */
-static void block_signals(sigset_t *out)
+/* Signals: the handler only counts and posts, so it does not matter which thread is interrupted (OpenBLAS has started
+ * threads of its own before main, which no mask of ours reaches). A second signal ends the process at once. */
+static sem_t signalled;
+static atomic_int n_signals;
+
+static void on_signal(int number)
 {
-    sigemptyset(out);
-    sigaddset(out, SIGTERM);
-    sigaddset(out, SIGINT);
-    pthread_sigmask(SIG_BLOCK, out, NULL);
+    if (atomic_fetch_add(&n_signals, 1) > 0)
+        _exit(128 + number);
+    sem_post(&signalled);
+}
+
+static void handle_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sem_init(&signalled, 0, 0);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, not a reason to die */
 }
@@ -103,6 +114,18 @@ static enum gx_status open_galleries(const struct arguments *args, const struct 
     return gx_galleries_open(&options, out, err);
 }
 
+/* The store needs descriptors as well: clients get at most half of what the process may open. */
+static size_t connections_max(const struct gx_config *config)
+{
+    struct rlimit files;
+    size_t wanted = config->server_connections;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur / 2 >= wanted)
+        return wanted;
+    gx_log_warn("few_descriptors", "limit=%llu connections=%llu advice=\"raise LimitNOFILE\"",
+                (unsigned long long)files.rlim_cur, (unsigned long long)files.rlim_cur / 2);
+    return GX_MAX((size_t)files.rlim_cur / 2, (size_t)1);
+}
+
 static enum gx_status start_rpc(const struct arguments *args, const struct gx_config *config, struct gx_app *app,
                                 struct gx_rpc **out, struct gx_err *err)
 {
@@ -116,7 +139,7 @@ static enum gx_status start_rpc(const struct arguments *args, const struct gx_co
         .n_io = (unsigned)config->server_io_threads,
         .n_workers = (unsigned)config->server_workers,
         .queue_max = config->server_queue,
-        .connections_max = config->server_connections,
+        .connections_max = connections_max(config),
         .streams_max = (uint32_t)config->server_streams,
         .memory_max = config->server_call_memory << 20,
         .grace_us = (int64_t)config->server_grace * 1000000,
@@ -125,38 +148,14 @@ static enum gx_status start_rpc(const struct arguments *args, const struct gx_co
     return gx_rpc_start(&options, out, err);
 }
 
-/* Waits for signals while the rest of the process works. */
-struct signal_watch {
-    sigset_t signals;
-    struct gx_galleries *galleries;
-    sem_t stop;
-    atomic_int number; /* of the first signal; 0 = none yet */
-};
-
-/* The first signal ends loading and serving in order, a second one the process at once. */
-static void *watch_signals(void *arg)
+/* The first signal also ends loading, which this thread waits for elsewhere. */
+static void *watch_signal(void *galleries)
 {
-    struct signal_watch *watch = arg;
-    int number;
-    sigwait(&watch->signals, &number);
-    atomic_store(&watch->number, number);
-    gx_log_info("stopping", "signal=%d", number);
-    gx_galleries_interrupt(watch->galleries);
-    sem_post(&watch->stop);
-    sigwait(&watch->signals, &number);
-    gx_log_warn("stopped_at_once", "signal=%d", number);
-    _exit(128 + number);
-}
-
-static enum gx_status start_watch(struct signal_watch *watch, struct gx_galleries *galleries, struct gx_err *err)
-{
-    pthread_t thread;
-    watch->galleries = galleries;
-    int e = pthread_create(&thread, NULL, watch_signals, watch);
-    if (e != 0)
-        return gx_err_errno(err, e, "start the thread that waits for signals");
-    pthread_detach(thread);
-    return GX_OK;
+    while (sem_wait(&signalled) != 0)
+        continue;
+    gx_galleries_interrupt(galleries);
+    sem_post(&signalled); /* for serve */
+    return NULL;
 }
 
 static int run_serve(const struct arguments *args, const struct gx_config *config)
@@ -164,11 +163,11 @@ static int run_serve(const struct arguments *args, const struct gx_config *confi
     struct gx_err err;
     struct gx_app app = {0};
     struct gx_rpc *rpc = NULL;
-    static struct signal_watch watch;
     enum gx_status status;
+    pthread_t watch;
+    bool watching = false;
     prepare_process();
-    block_signals(&watch.signals);
-    sem_init(&watch.stop, 0, 0);
+    handle_signals();
     gx_log_set_level((enum gx_log_level)config->log_level);
     gx_failpoint_init();
     gx_rpc_prepare();
@@ -176,26 +175,35 @@ static int run_serve(const struct arguments *args, const struct gx_config *confi
     GX_TRY_OUT(gx_reflection_init(&err));
     GX_TRY_OUT(gx_routes_begin(&app, &err));
     GX_TRY_OUT(start_rpc(args, config, &app, &rpc, &err));
-    GX_TRY_OUT(start_watch(&watch, app.galleries, &err));
+    watching = pthread_create(&watch, NULL, watch_signal, app.galleries) == 0;
     status = gx_galleries_wait_loaded(app.galleries, &err);
-    if (atomic_load(&watch.number) != 0)
+    if (atomic_load(&n_signals) > 0)
         status = GX_OK; /* told to stop while loading */
     GX_TRY_OUT(status);
-    if (atomic_load(&watch.number) == 0) {
+    if (atomic_load(&n_signals) == 0) {
         printf("indexd: serving on %s\n", gx_rpc_address(rpc));
         fflush(stdout);
     }
-    while (sem_wait(&watch.stop) != 0)
+    if (watching)
+        pthread_join(watch, NULL);
+    while (sem_wait(&signalled) != 0)
         continue;
+    gx_log_info("stopping", "reason=signal");
     gx_health_drain();
 out:
+    if (status != GX_OK && watching) { /* it still waits */
+        sem_post(&signalled);
+        pthread_join(watch, NULL);
+    }
     gx_rpc_stop(rpc);
     gx_routes_end(&app);
     gx_reflection_fini();
-    gx_galleries_close(app.galleries);
+    bool ended = gx_galleries_close(app.galleries);
     if (status != GX_OK)
         return fail(&err);
     gx_log_info("stopped", "status=ok");
+    if (!ended) /* a thread is in the middle of training: nothing that it touches may be torn down by exit() */
+        _exit(0);
     return 0;
 }
 

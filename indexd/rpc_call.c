@@ -14,7 +14,8 @@
 
 #include "log.h"
 
-#define SLICE_SMALL_MAX ((size_t)64 << 10) /* larger replies are allocated by us: libgrpc aborts without memory */
+#define SLICE_SMALL_MAX                                                                                                \
+    ((size_t)1 << 10) /* larger replies are allocated by us: counted, and libgrpc aborts without memory */
 
 static const struct gx_route *route_of(const struct gx_call *call)
 {
@@ -308,6 +309,29 @@ static void drop_encoding(void)
     encoding.call = NULL;
 }
 
+/* Bytes of replies that clients have not taken yet. Of the process: a slice may outlive its server. */
+static atomic_size_t replies_held;
+
+size_t gx_rpc_call_replies_held(void)
+{
+    return atomic_load(&replies_held);
+}
+
+struct reply_bytes {
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* On whatever thread libgrpc drops the last reference. libgrpc orders that behind the encoding, but neither C nor a
+ * sanitizer knows: the load meets the addition in gx_rpc_call_encoded. */
+static void free_reply(void *arg)
+{
+    struct reply_bytes *reply = arg;
+    (void)atomic_load(&replies_held);
+    (void)atomic_fetch_sub(&replies_held, reply->len);
+    free(reply);
+}
+
 uint8_t *gx_call_reply_begin(struct gx_call *call, size_t bound)
 {
     drop_encoding();
@@ -316,10 +340,12 @@ uint8_t *gx_call_reply_begin(struct gx_call *call, size_t bound)
     if (bound <= SLICE_SMALL_MAX) {
         encoding.slice = grpc_slice_malloc(bound);
     } else {
-        void *bytes = malloc(bound);
-        if (bytes == NULL)
+        struct reply_bytes *reply = malloc(sizeof(*reply) + bound);
+        if (reply == NULL)
             return NULL;
-        encoding.slice = grpc_slice_new_with_user_data(bytes, bound, free, bytes);
+        reply->len = bound;
+        (void)atomic_fetch_add(&replies_held, bound);
+        encoding.slice = grpc_slice_new_with_user_data(reply->bytes, bound, free_reply, reply);
     }
     encoding.call = call;
     return GRPC_SLICE_START_PTR(encoding.slice); /* in place: a small slice holds its bytes itself */
@@ -330,6 +356,7 @@ grpc_byte_buffer *gx_rpc_call_encoded(struct gx_call *call, size_t len)
     (void)call;
     assert(encoding.call == call && len <= GRPC_SLICE_LENGTH(encoding.slice));
     GRPC_SLICE_SET_LENGTH(encoding.slice, len);
+    (void)atomic_fetch_add(&replies_held, 0); /* publishes the bytes to free_reply */
     grpc_byte_buffer *message = grpc_raw_byte_buffer_create(&encoding.slice, 1);
     drop_encoding();
     return message;

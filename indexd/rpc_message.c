@@ -13,9 +13,10 @@ enum gx_status gx_rpc_message_take(struct gx_call *call, struct gx_err *err)
     if (call->in_len > call->method->max_message)
         return gx_fail(err, GX_E_TOO_LARGE, "the message has %zu bytes, this method takes %zu: send less at a time",
                        call->in_len, call->method->max_message);
-    if (held > GX_RPC_BYTES_MAX) {
+    /* Before any work is done for it. What clients do not take counts as well, or a few could fill the memory. */
+    if (held + gx_rpc_call_replies_held() > GX_RPC_BYTES_MAX) {
         (void)atomic_fetch_add(&call->rpc->n_busy, 1);
-        return gx_fail(err, GX_E_BUSY, "too many bytes of requests are under way: try again later");
+        return gx_fail(err, GX_E_BUSY, "too many bytes of requests and untaken replies are under way: try again later");
     }
     return GX_OK;
 }

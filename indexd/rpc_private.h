@@ -17,7 +17,7 @@
 #include "rpc.h"
 
 #define GX_RPC_CALLS_MAX    16384u              /* calls open at a time, beside those that may wait in the queue */
-#define GX_RPC_BYTES_MAX    ((size_t)512 << 20) /* of messages of open calls, together */
+#define GX_RPC_BYTES_MAX    ((size_t)512 << 20) /* of messages of open calls and replies not yet sent, together */
 #define GX_RPC_REPLY_MAX    ((size_t)64 << 20)  /* bytes of one message to a client */
 #define GX_RPC_METADATA_MAX (16 << 10)          /* bytes of a call's metadata */
 #define GX_RPC_SENDS_MAX    256u                /* messages of one stream that wait to be sent */
@@ -176,6 +176,9 @@ bool gx_rpc_queue_push(struct gx_rpc_queue *queue, struct gx_call *call, bool fo
 size_t gx_rpc_queue_length(struct gx_rpc_queue *queue);
 
 /* --- rpc_call.c --- */
+
+/* Bytes of replies of more than a KiB that were encoded and not yet freed by libgrpc, in this process. */
+size_t gx_rpc_call_replies_held(void);
 
 /* Awaits the next call of @method. */
 void gx_rpc_call_arm(struct gx_rpc_io *io, struct gx_rpc_method *method);

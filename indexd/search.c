@@ -38,8 +38,9 @@ struct work {
     const struct gx_search_in *in;
     struct gx_gallery *gallery;
     struct compiled filter;
-    struct gx_arena *arena;
-    uint32_t count; /* rows visible to this search */
+    struct gx_arena *arena; /* scratch */
+    struct gx_arena *out;   /* what is answered */
+    uint32_t count;         /* rows visible to this search */
     size_t k;
 };
 
@@ -303,7 +304,7 @@ static enum gx_status grouped_candidates(const struct work *w, const float *prob
 static enum gx_status copy_out(const struct work *w, const struct found *found, struct gx_search_result *out,
                                struct gx_err *err)
 {
-    GX_TRY(gx_arena_array(w->arena, found->n, sizeof(*out->candidates), &out->candidates, err));
+    GX_TRY(gx_arena_array(w->out, found->n, sizeof(*out->candidates), &out->candidates, err));
     for (size_t i = 0; i < found->n; i++) {
         struct gx_candidate *c = &out->candidates[out->n];
         struct gx_row row;
@@ -313,13 +314,18 @@ static enum gx_status copy_out(const struct work *w, const struct found *found, 
             break;
         gx_rows_get(w->gallery->rows, found->hits[i].slot, &row);
         GX_TRY(gx_codec_record_decode(row.record, &record, err));
-        GX_TRY(gx_arena_copy(w->arena, record.record_id, &c->record_id, err));
-        GX_TRY(gx_arena_copy(w->arena, record.subject_id, &c->subject_id, err));
-        GX_TRY(gx_arena_copy(w->arena, record.arrest_id, &c->arrest_id, err));
+        GX_TRY(gx_arena_copy(w->out, record.record_id, &c->record_id, err));
+        GX_TRY(gx_arena_copy(w->out, record.subject_id, &c->subject_id, err));
+        GX_TRY(gx_arena_copy(w->out, record.arrest_id, &c->arrest_id, err));
         c->captured_at_us = record.captured_at_us;
         out->n++;
     }
+    struct gx_slice engine;
+    GX_TRY(gx_arena_copy(w->out,
+                         (struct gx_slice){(const uint8_t *)found->stats.engine, strlen(found->stats.engine) + 1},
+                         &engine, err));
     out->stats = found->stats;
+    out->stats.engine = (const char *)engine.data;
     return GX_OK;
 }
 
@@ -361,19 +367,32 @@ static enum gx_status normalise(const struct gx_search_in *in, struct gx_arena *
     return GX_OK;
 }
 
-static enum gx_status search_rows(struct work *w, const float *const *probes, struct found *found,
-                                  struct gx_search_result *results, uint64_t epoch, struct gx_err *err)
+/* Will every probe be answered by an exact scan? Then they share it. */
+static bool scans_for_sure(const struct work *w)
 {
+    return w->in->exact || atomic_load(&w->gallery->indexed_until) == UINT32_MAX || estimate_share(w) < SELECTIVE;
+}
+
+/* Probe by probe, each in the scratch arena anew; or all in one pass over memory. */
+static enum gx_status search_rows(struct work *w, const float *const *probes, struct gx_search_result *results,
+                                  uint64_t epoch, struct gx_err *err)
+{
+    bool grouped = w->in->group_by_subject;
     size_t n = w->in->n_probes;
     w->count = gx_rows_count(w->gallery->rows);
-    if (w->in->group_by_subject)
-        for (size_t i = 0; i < n; i++)
-            GX_TRY(grouped_candidates(w, probes[i], &found[i], err));
-    else
-        GX_TRY(candidates(w, probes, n, w->k, found, err));
-    for (size_t i = 0; i < n; i++) {
-        found[i].stats.epoch = epoch;
-        GX_TRY(copy_out(w, &found[i], &results[i], err));
+    size_t step = !grouped && scans_for_sure(w) ? n : 1;
+    for (size_t i = 0; i < n; i += step) {
+        struct found *found;
+        gx_arena_reset(w->arena);
+        GX_TRY(gx_arena_array(w->arena, step, sizeof(*found), &found, err));
+        if (grouped)
+            GX_TRY(grouped_candidates(w, probes[i], found, err));
+        else
+            GX_TRY(candidates(w, probes + i, step, w->k, found, err));
+        for (size_t j = 0; j < step; j++) {
+            found[j].stats.epoch = epoch;
+            GX_TRY(copy_out(w, &found[j], &results[i + j], err));
+        }
     }
     return GX_OK;
 }
@@ -381,19 +400,20 @@ static enum gx_status search_rows(struct work *w, const float *const *probes, st
 static enum gx_status search(struct gx_galleries *galleries, const struct gx_search_in *in, struct gx_gallery *g,
                              struct gx_arena *arena, struct gx_search_result **out_results, struct gx_err *err)
 {
-    struct work w = {.in = in, .gallery = g, .arena = arena, .k = in->k};
+    struct gx_arena scratch;
+    struct work w = {.in = in, .gallery = g, .arena = &scratch, .out = arena, .k = in->k};
     const float **probes = NULL;
-    struct found *found;
     GX_TRY(check(in, galleries, g, err));
     GX_TRY(normalise(in, arena, &probes, err));
     GX_TRY(compile(galleries, g, &in->filter, arena, &w.filter, err));
-    GX_TRY(gx_arena_array(arena, in->n_probes, sizeof(*found), &found, err));
     GX_TRY(gx_arena_array(arena, in->n_probes, sizeof(**out_results), out_results, err));
     /* Read before the rows are counted: what is visible is then at least what this epoch says. */
     uint64_t epoch = atomic_load(&galleries->epoch);
+    gx_arena_init(&scratch, SCRATCH_MAX);
     unsigned reader = gx_gallery_read_begin(g);
-    enum gx_status status = search_rows(&w, probes, found, *out_results, epoch, err);
+    enum gx_status status = search_rows(&w, probes, *out_results, epoch, err);
     gx_gallery_read_end(g, reader);
+    gx_arena_fini(&scratch);
     return status;
 }
 

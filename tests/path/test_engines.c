@@ -157,9 +157,10 @@ START_TEST(rotated_index_is_saved_and_loaded_and_never_returns_what_was_expunged
     gx_served_fill(&served, "g", ROWS);
     gx_served_await_indexed(&served, "g", form->engine);
     check_all_but(0, form->floor);
+    size_t builds = gx_server_log_count(&served.server, "build_started");
     gx_served_restart(&served, true);
     gx_served_await_indexed(&served, "g", form->engine);
-    ck_assert_uint_eq(gx_server_log_count(&served.server, "build_started"), 1);
+    ck_assert_uint_eq(gx_server_log_count(&served.server, "build_started"), builds);
     gx_served_expunge_arrest(&served, "g", GONE_ROW, &first, &n, &ticket);
     check_gone(first, n);
     check_all_but(n, form->floor);
@@ -177,11 +178,12 @@ START_TEST(saved_index_is_used_by_the_next_start_and_a_damaged_one_is_built_anew
     gx_served_create(&served, "g", engines[_i]);
     gx_served_fill(&served, "g", ROWS);
     gx_served_await_indexed(&served, "g", engines[_i]);
+    size_t builds = gx_server_log_count(&served.server, "build_started");
     gx_served_restart(&served, true);
     struct gx_client_gallery_stats stats = gx_served_stats(&served, "g");
     ck_assert_str_eq(stats.engine, engines[_i]);
     ck_assert_uint_eq(stats.tail, 0);
-    ck_assert_uint_eq(gx_server_log_count(&served.server, "build_started"), 1);
+    ck_assert_uint_eq(gx_server_log_count(&served.server, "build_started"), builds);
     check_all_but(0, 0.8);
 
     char command[256];
