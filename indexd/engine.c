@@ -2,6 +2,7 @@
  * are scanned exactly, so there is nothing to build, to forget or to propose. */
 #include "engine.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -74,8 +75,13 @@ enum gx_status gx_engine_load(const struct gx_engine_spec *spec, size_t dim, con
 
 void gx_engine_free(struct gx_engine *engine)
 {
-    if (engine != NULL)
-        engine->ops->free(engine);
+    if (engine == NULL)
+        return;
+    /* A foreign library does not wipe the codes that it frees: for this moment the allocator does (whatever other threads
+     * free meanwhile is wiped as well, which harms nobody). */
+    mallopt(M_PERTURB, 0x5a);
+    engine->ops->free(engine);
+    mallopt(M_PERTURB, 0);
 }
 
 enum gx_status gx_engine_train(struct gx_engine *engine, const float *rows, uint64_t n, struct gx_err *err)
