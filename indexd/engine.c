@@ -77,8 +77,8 @@ void gx_engine_free(struct gx_engine *engine)
 {
     if (engine == NULL)
         return;
-    /* A foreign library does not wipe the codes that it frees: for this moment the allocator does (whatever other threads
-     * free meanwhile is wiped as well, which harms nobody). */
+    /* A foreign library does not wipe the codes that it frees: for this moment the allocator does (whatever other
+     * threads free meanwhile is wiped as well, which harms nobody). */
     mallopt(M_PERTURB, 0x5a);
     engine->ops->free(engine);
     mallopt(M_PERTURB, 0);
