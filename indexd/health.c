@@ -11,10 +11,11 @@
 #include <stdlib.h>
 
 #include "grpc/health/v1/health.pb-c.h"
+#include "wire_private.h"
 
 #define SERVICE_MAX  256  /* bytes of a service name that is watched */
 #define WATCHERS_MAX 1024 /* streams that watch at a time */
-#define UNPACK_MAX   ((size_t)64 << 10)
+#define UNPACK_ROOM  ((size_t)64 << 10)
 
 #define SERVING     GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
 #define NOT_SERVING GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
@@ -55,37 +56,13 @@ static int state_of(struct gx_slice service)
 
 /* ---------------------------------------------------------------- messages */
 
-/* A few bytes of arena for one request: a message unpacks to many times its size. */
-struct pool {
-    struct gx_arena *arena;
-    size_t left;
-};
-
-static void *pool_alloc(void *data, size_t n)
-{
-    struct pool *pool = data;
-    if (n > pool->left)
-        return NULL;
-    pool->left -= n;
-    return gx_arena_alloc(pool->arena, n);
-}
-
-static void pool_free(void *data, void *pointer)
-{
-    (void)data;
-    (void)pointer; /* the arena goes as a whole */
-}
-
 /* The service that is asked about; points into the call's arena. */
 static enum gx_status unpack(struct gx_call *call, struct gx_slice message, struct gx_slice *out_service,
                              struct gx_err *err)
 {
-    struct pool pool = {gx_call_arena(call), UNPACK_MAX};
-    ProtobufCAllocator allocator = {pool_alloc, pool_free, &pool};
-    Grpc__Health__V1__HealthCheckRequest *request =
-        grpc__health__v1__health_check_request__unpack(&allocator, message.len, message.data);
-    if (request == NULL)
-        return gx_fail(err, GX_E_INVALID, "malformed HealthCheckRequest: use grpc.health.v1");
+    Grpc__Health__V1__HealthCheckRequest *request;
+    GX_TRY(gx_wire_unpack(&grpc__health__v1__health_check_request__descriptor, message, UNPACK_ROOM,
+                          gx_call_arena(call), &request, err));
     if (request->service.len > SERVICE_MAX)
         return gx_fail(err, GX_E_INVALID, "service: at most %d bytes", SERVICE_MAX);
     *out_service = (struct gx_slice){request->service.data, request->service.len};

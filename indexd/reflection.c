@@ -10,10 +10,11 @@
 
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "schema_fds.h"
+#include "wire_private.h"
 
 #define NAME_MAX_LEN 512 /* bytes of a full name */
 #define DEPTH_MAX    32  /* messages in messages */
-#define UNPACK_MAX   ((size_t)64 << 10)
+#define UNPACK_ROOM  ((size_t)64 << 10)
 
 #define NOT_FOUND     5 /* canonical gRPC codes */
 #define UNIMPLEMENTED 12
@@ -327,26 +328,6 @@ struct answer {
     } body;
 };
 
-struct pool {
-    struct gx_arena *arena;
-    size_t left;
-};
-
-static void *pool_alloc(void *data, size_t n)
-{
-    struct pool *pool = data;
-    if (n > pool->left)
-        return NULL;
-    pool->left -= n;
-    return gx_arena_alloc(pool->arena, n);
-}
-
-static void pool_free(void *data, void *pointer)
-{
-    (void)data;
-    (void)pointer; /* the arena goes as a whole */
-}
-
 static ProtobufCBinaryData binary(struct gx_slice s)
 {
     return (ProtobufCBinaryData){s.len, (uint8_t *)(uintptr_t)s.data};
@@ -442,16 +423,13 @@ static enum gx_status make_answer(const Grpc__Reflection__V1__ServerReflectionRe
 
 static enum gx_status answer(struct gx_call *call, struct gx_slice message, struct gx_err *err)
 {
-    struct pool pool = {gx_call_arena(call), UNPACK_MAX};
-    ProtobufCAllocator allocator = {pool_alloc, pool_free, &pool};
-    Grpc__Reflection__V1__ServerReflectionRequest *q =
-        grpc__reflection__v1__server_reflection_request__unpack(&allocator, message.len, message.data);
-    if (q == NULL)
-        return gx_fail(err, GX_E_INVALID, "malformed ServerReflectionRequest: use grpc.reflection.v1");
+    Grpc__Reflection__V1__ServerReflectionRequest *q;
+    GX_TRY(gx_wire_unpack(&grpc__reflection__v1__server_reflection_request__descriptor, message, UNPACK_ROOM,
+                          gx_call_arena(call), &q, err));
     struct answer a = {.response = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT};
     a.response.valid_host = q->host;
     a.response.original_request = q;
-    GX_TRY(make_answer(q, pool.arena, &a, err));
+    GX_TRY(make_answer(q, gx_call_arena(call), &a, err));
     size_t len = grpc__reflection__v1__server_reflection_response__get_packed_size(&a.response);
     uint8_t *out = gx_call_send_begin(call, len);
     if (out == NULL)

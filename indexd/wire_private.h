@@ -1,4 +1,4 @@
-/* What the files of wire share, and nobody else includes. */
+/* What the files share that pack and unpack messages: wire, health and reflection. */
 #ifndef GX_WIRE_PRIVATE_H
 #define GX_WIRE_PRIVATE_H
 
