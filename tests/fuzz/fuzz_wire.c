@@ -59,7 +59,7 @@ static enum gx_status decode(uint8_t which, struct gx_slice m, struct gx_arena *
         struct gx_wire_list_in list;
         struct gx_wire_tickets_in tickets;
         struct gx_create_in create;
-        struct gx_wire_delete_in delete;
+        struct gx_remove_in delete;
         struct gx_wire_build_in build;
         struct gx_recall_in measure;
         struct gx_slice name;
