@@ -21,7 +21,6 @@
 #include "people.h"
 
 #define GALLERY  "bench"
-#define TINY     "tiny"
 #define EMBEDDER "e", "1"
 #define MESSAGE  500 /* records of one message of the stream */
 
@@ -389,8 +388,9 @@ static void searches(gx_client *client, const char *what, bool exact, size_t n)
     free(probe);
 }
 
-/* Searches from several threads over one connection (as a service has it) in a gallery of 50 rows: what is left is the
- * cost of a call. */
+/* Searches from several threads over one connection (as a service has it) in a gallery of no or 50 rows: what is left
+ * is the cost of a call, without and with a reply of 50 candidates. */
+static char tiny[16];
 static atomic_bool stop_load;
 static atomic_uint_least64_t load_calls;
 
@@ -401,7 +401,7 @@ static void *search_tiny(void *arg)
     gx_people_probe(&people, 1, probe, NULL);
     while (!atomic_load(&stop_load)) {
         struct gx_client_result *result;
-        if (gx_client_search(arg, TINY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+        if (gx_client_search(arg, tiny, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
             die("search");
         gx_client_result_free(result);
         atomic_fetch_add(&load_calls, 1);
@@ -410,15 +410,17 @@ static void *search_tiny(void *arg)
     return NULL;
 }
 
-static void call_cost(gx_client *client)
+static void call_cost(gx_client *client, size_t rows)
 {
+    snprintf(tiny, sizeof(tiny), "tiny-%zu", rows);
     struct batch *b = new_batch();
     struct gx_client_enrolled enrolled;
     pthread_t threads[8];
-    if (gx_client_gallery_create(client, TINY, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
+    if (gx_client_gallery_create(client, tiny, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
         die("create");
     fill(b, 0, 50);
-    if (gx_client_insert(client, TINY, EMBEDDER, b->records, b->rows, 50, settings.dim, NULL, &enrolled) != GX_OK)
+    if (rows > 0 &&
+        gx_client_insert(client, tiny, EMBEDDER, b->records, b->rows, rows, settings.dim, NULL, &enrolled) != GX_OK)
         die("insert");
     free_batch(b);
     atomic_store(&stop_load, false);
@@ -434,7 +436,7 @@ static void call_cost(gx_client *client)
     for (size_t i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
     report("call_cost", json_pack("{s:f, s:f, s:i, s:i}", "server_cpu_us", cpu, "calls_per_s", (double)calls / 4,
-                                  "clients", 8, "gallery_rows", 50));
+                                  "clients", 8, "gallery_rows", (int)rows));
 }
 
 static void *search_load(void *arg)
@@ -570,7 +572,8 @@ int main(int argc, char **argv)
     memory(client);
     searches(client, "search", false, 500);
     searches(client, "search_exact", true, 100);
-    call_cost(client);
+    call_cost(client, 0);
+    call_cost(client, 50);
     single_inserts(1, 500);
     single_inserts(32, 200);
     expungements(client, 500);
