@@ -23,6 +23,9 @@ DATA    ?=
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(notdir $(CC))),clang++,g++)
+endif
 
 # ---------------------------------------------------------------- configuration
 comma := ,
@@ -52,9 +55,10 @@ LDFLAGS  += -fsanitize=$(SAN)
 endif
 
 # libgrpc's pkg-config file names some 60 abseil libraries: these two are all that is called.
-LIBS_CLIENT := -lgrpc -lgpr -lprotobuf-c -lm
+LIBS_CLIENT := -lgrpc -lgpr -lprotobuf-c -ljansson -lcrypto -lm
 LIBS_FAISS  := $(DEP)/lib/libfaiss_c.a $(DEP)/lib/libfaiss.a -lopenblas -llapack -lgomp -lstdc++
 LIBS_SERVER := $(LIBS_FAISS) -lrocksdb -lgrpc -lgpr -lprotobuf-c -lcrypto -linih -ljansson -lm -ldl
+LIBS_CTL    := -lcsv
 LIBS_CHECK  := -lcheck_pic -lsubunit -lrt -lm
 
 # ---------------------------------------------------------------- sources
@@ -77,7 +81,11 @@ TESTS       := $(foreach k,$(KINDS),$(call programs,$(k)))
 TESTS_O     := $(TESTS:$(B)/%=$(O)/%.o)
 FUZZERS     := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_O      := $(FUZZERS:$(B)/%=$(O)/%.o)
-BENCHES     := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
+# The race against others needs their headers, so `make bench` builds it and `make bench-build` only compiles what is C.
+RACE_O      := $(patsubst %.c,$(O)/%.o,$(wildcard bench/race*.c))
+RACE        := $(B)/bench/race
+PEER_O      := $(patsubst %.cpp,$(O)/%.o,$(wildcard bench/peer_*.cpp))
+BENCHES     := $(patsubst $(O)/%.o,$(B)/%,$(filter-out $(RACE_O),$(BENCH_O)))
 
 SERVER_A    := $(B)/libindexd_server.a
 CTL_A       := $(B)/libindexctl.a
@@ -86,7 +94,7 @@ TESTLIB_A   := $(B)/libindexd_tests.a
 SERVER      := $(if $(filter %/main.o,$(SERVER_O)),$(B)/indexd)
 CTL         := $(if $(filter %/indexctl.o,$(CTL_O)),$(B)/indexctl)
 LIBRARY     := $(if $(CLIENT_O),$(B)/libindexd.a $(B)/libindexd.so)
-C_FILES     := $(wildcard indexd/*.[ch] client/*.[ch] include/indexd/*.h tests/*/*.[ch] bench/*.[ch])
+C_FILES     := $(wildcard indexd/*.[ch] client/*.[ch] include/indexd/*.h tests/*/*.[ch] bench/*.[ch] bench/*.cpp)
 
 # ---------------------------------------------------------------- what there is to make
 .PHONY: all deps check test test-long fuzz bench demo format install clean distclean help FORCE
@@ -95,8 +103,8 @@ C_FILES     := $(wildcard indexd/*.[ch] client/*.[ch] include/indexd/*.h tests/*
 all: $(SERVER) $(CTL) $(LIBRARY)        ## the server, the command line tool and the client library (default)
 
 # What only the tests need is left out where only the programs are wanted.
-DEPS ?= $(if $(filter check% test% fuzz% bench% format,$(MAKECMDGOALS)),test,run)
-deps:                                   ## Debian packages and FAISS; does nothing when all is there (DEPS=run|test)
+DEPS ?= $(if $(filter bench,$(MAKECMDGOALS)),bench,$(if $(filter check% test% fuzz% bench% format,$(MAKECMDGOALS)),test,run))
+deps:                                   ## Debian packages and FAISS; does nothing when all is there (DEPS=run|test|bench)
 	@.ci/deps.sh $(DEPS)
 
 check:                                  ## quick proof, under 2 minutes: format, layers, cppcheck, build, unit and path tests
@@ -111,7 +119,7 @@ test-long:                              ## the same with many more rounds of cra
 demo: all bench-build                   ## start a server, enrol, search, expunge; DATA=PREFIX uses PREFIX_gallery.fvecs
 	@DATA="$(DATA)" $(TEST_ENV) bench/demo.sh
 
-bench: all bench-build                  ## measure; see bench/README.md
+bench: all bench-build $(RACE)          ## measure; see bench/README.md
 	@DATA="$(DATA)" $(TEST_ENV) bench/run.sh
 
 format: deps                            ## clang-format everything
@@ -119,7 +127,7 @@ format: deps                            ## clang-format everything
 
 help:                                   ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
-	@echo "Variables: CC=clang SAN=address,undefined|thread OPT=-O2 DEPS=run|test DATA= FUZZ_SECONDS= TEST_JOBS= PREFIX= DESTDIR="
+	@echo "Variables: CC=clang SAN=address,undefined|thread OPT=-O2 DEPS=run|test|bench DATA= FUZZ_SECONDS= TEST_JOBS= PREFIX= DESTDIR="
 
 install: all                            ## into DESTDIR/PREFIX
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include/indexd"
@@ -197,8 +205,13 @@ $(O)/tests/%.o: tests/%.c $(B)/flags | $(GEN_H) deps
 	$(call compile,-iquote indexd -iquote client -iquote tests/lib $(WARN) -fPIE)
 $(O)/bench/%.o: bench/%.c $(B)/flags | $(GEN_H) deps
 	$(call compile,-iquote indexd -iquote client -iquote tests/lib $(WARN) -fPIE)
+# Libraries of others, as their users would compile them. The only C++ of the project.
+$(O)/bench/%.o: bench/%.cpp $(B)/flags | deps
+	@mkdir -p $(@D)
+	@echo "  CXX  $@"
+	@$(CXX) -std=c++17 -O3 -march=native -DNDEBUG -g -fPIE -pthread -Wall -Wextra -Wshadow -Werror -MMD -MP -c $< -o $@
 
-ALL_O := $(SERVER_O) $(CTL_O) $(CLIENT_O) $(TESTLIB_O) $(BENCH_O) $(TESTS_O) $(FUZZ_O) $(GEN_O) $(O)/gen/schema_fds.o
+ALL_O := $(SERVER_O) $(CTL_O) $(CLIENT_O) $(TESTLIB_O) $(BENCH_O) $(PEER_O) $(TESTS_O) $(FUZZ_O) $(GEN_O) $(O)/gen/schema_fds.o
 .SECONDARY: $(ALL_O) $(GEN_PROTOS) $(GEN_H) $(GEN_H:.h=.c)
 -include $(ALL_O:.o=.d)
 
@@ -229,7 +242,7 @@ $(B)/indexd: $(SERVER_O) $(GEN_O) $(O)/gen/schema_fds.o $(B)/sources
 	$(call link,$(filter %.o,$^) -Wl$(comma)--export-dynamic-symbol=accept4 $(LIBS_SERVER))
 
 $(B)/indexctl: $(CTL_O) $(B)/libindexd.a $(B)/sources
-	$(call link,$(filter %.o %.a,$^) -ljansson $(LIBS_CLIENT))
+	$(call link,$(filter %.o %.a,$^) $(LIBS_CTL) $(LIBS_CLIENT))
 
 # Exports what the public headers declare, nothing else.
 $(B)/libindexd.map: $(wildcard include/indexd/*.h)
@@ -243,15 +256,17 @@ $(B)/libindexd.so: $(CLIENT_O) $(GEN_O) $(B)/libindexd.map $(B)/sources
 
 TEST_A := $(TESTLIB_A) $(CTL_A) $(SERVER_A) $(B)/libindexd.a
 $(TESTS): $(B)/%: $(O)/%.o $(TEST_A)
-	$(call link,$^ $(LIBS_CHECK) $(LIBS_SERVER))
+	$(call link,$^ $(LIBS_CHECK) $(LIBS_CTL) $(LIBS_SERVER))
 $(BENCHES): $(B)/%: $(O)/%.o $(TEST_A)
-	$(call link,$^ $(LIBS_CHECK) $(LIBS_SERVER))
+	$(call link,$^ $(LIBS_CHECK) $(LIBS_CTL) $(LIBS_SERVER))
+$(RACE): $(RACE_O) $(PEER_O) $(TEST_A)
+	$(call link,$^ $(LIBS_CHECK) $(LIBS_CTL) $(LIBS_SERVER))
 $(FUZZERS): $(B)/%: $(O)/%.o $(TEST_A)
-	$(call link,-fsanitize=fuzzer $^ $(LIBS_CHECK) $(LIBS_SERVER))
+	$(call link,-fsanitize=fuzzer $^ $(LIBS_CHECK) $(LIBS_CTL) $(LIBS_SERVER))
 
 tests-build: all $(TESTS)
 fuzz-build: $(FUZZERS)
-bench-build: $(BENCHES)
+bench-build: $(BENCHES) $(RACE_O)
 
 # ---------------------------------------------------------------- single proofs
 TEST_ENV = INDEXD_BIN="$(CURDIR)/$(B)/indexd" INDEXCTL_BIN="$(CURDIR)/$(B)/indexctl" INDEXD_BENCH="$(CURDIR)/$(B)/bench" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings this machine what indexd is built from; quick when nothing is missing. Usage: .ci/deps.sh [run|test]
+# Brings this machine what indexd is built from; quick when nothing is missing. Usage: .ci/deps.sh [run|test|bench]
 #
 # The path: 1. look which Debian packages are missing, install them (root, or sudo); 2. build FAISS 1.7.3 with its C API
 # once, from the distribution's source package, into build/deps (Debian's binary package has neither C API nor AVX2).
@@ -14,16 +14,19 @@ faiss_version=1.7.3
 
 run_packages="gcc g++ libc6-dev make cmake dpkg-dev ca-certificates
     protobuf-compiler protobuf-c-compiler libprotobuf-c-dev
-    libgrpc-dev librocksdb-dev libopenblas-dev liblapack-dev libssl-dev libinih-dev libjansson-dev
+    libgrpc-dev librocksdb-dev libopenblas-dev liblapack-dev libssl-dev libinih-dev libjansson-dev libcsv-dev
     check"
 test_packages="clang libclang-rt-14-dev clang-format cppcheck
     python3 python3-grpcio python3-protobuf python3-numpy curl openssl"
+# What is measured against, and what draws the pictures.
+bench_packages="libhnswlib-dev gnuplot-nox fonts-dejavu-core jq"
 
 case $set_name in
 run) packages=$run_packages ;;
 test) packages="$run_packages $test_packages" ;;
+bench) packages="$run_packages $test_packages $bench_packages" ;;
 *)
-    echo "deps: unknown set '$set_name': say run or test" >&2
+    echo "deps: unknown set '$set_name': say run, test or bench" >&2
     exit 2
     ;;
 esac
@@ -44,7 +47,7 @@ missing_packages() {
         case $have in *" $p "*) ;; *) missing="$missing $p" ;; esac
     done
     # Node is wanted as a command, whoever packaged it: a machine's own is left alone.
-    if [ "$set_name" = test ]; then
+    if [ "$set_name" != run ]; then
         command -v node >/dev/null || missing="$missing nodejs"
         command -v npm >/dev/null || missing="$missing npm"
     fi

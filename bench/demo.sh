@@ -58,7 +58,7 @@ n=$(wc -l <"${data}_gallery.records")
 say "A fresh data directory, a server, a gallery"
 "$indexd" init --data "$work/data"
 start
-ctl gallery create arrests --dim "$dim" --embedder demo-net --engine flat
+ctl gallery create arrests --dim "$dim" --embedder demo-net
 ctl gallery list
 
 say "Enrol $n photos"
@@ -85,11 +85,11 @@ done <"$work/mated"
 say "What each engine is worth on these embeddings (through gRPC, one probe at a time)"
 lists=64
 [ "$n" -lt 12000 ] || lists=128
-"$tools/engines" --server "$address" --gallery arrests --data "$data" flat "faiss:IVF$lists,Flat" "faiss:IVF$lists,SQ8" \
+"$tools/engines" --server "$address" --gallery arrests --data "$data" scan hnsw "faiss:IVF$lists,Flat" "faiss:IVF$lists,SQ8" \
     "faiss:IVF$lists,PQ$((dim / 4))x4fs" "faiss:HNSW32,SQ8"
 
 say "Back to the exact scan, then expunge one sealed arrest"
-ctl gallery build arrests --engine flat --wait
+ctl gallery build arrests --engine auto --wait
 read -r probe person <"$work/mated"
 row=$(grep -nxm 1 -- "$person" "${data}_gallery.subjects" | cut -d: -f1)
 arrest=$(line "$row" "${data}_gallery.arrests")
@@ -97,7 +97,16 @@ record=$(line "$row" "${data}_gallery.records")
 n_arrest=$(grep -cx -- "$arrest" "${data}_gallery.arrests")
 ctl expunge arrests --arrest "$arrest" --order "demo order 1" --dry-run
 ctl expunge arrests --arrest "$arrest" --order "demo order 1" --expect "$n_arrest" --wait
-ctl ticket list
+ticket=$(ctl --json ticket list | field ticket_id)
+ctl ticket show "$ticket"
+
+say "Its certificate, checked offline; one flipped byte is noticed"
+ctl certificate key --out "$work/certificate.pub"
+ctl certificate get "$ticket" --out "$work/certificate"
+ctl certificate verify "$work/certificate" --key "$work/certificate.pub"
+ctl certificate show "$work/certificate" --key "$work/certificate.pub"
+sed 's/demo order 1/demo order 2/' "$work/certificate" >"$work/forged"
+! ctl certificate verify "$work/forged" --key "$work/certificate.pub" || fail "a forged certificate was accepted"
 
 gone() {
     ctl --json search arrests --probe "${data}_gallery.fvecs:$((row - 1))" -k 50 >"$work/found"

@@ -16,21 +16,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "call_load.h"
 #include "clock.h"
 #include "indexd/client.h"
-#include "people.h"
+#include "indexd/v1/search.pb-c.h"
+#include "measure.h"
 
-#define GALLERY  "bench"
-#define EMBEDDER "e", "1"
-#define MESSAGE  500 /* records of one message of the stream */
+#define GALLERY       "bench"
+#define EMBEDDER      "e", "1"
+#define CLIENT_PROBES 2000 /* different searches that clients send */
+#define RECALL_PROBES 300
 
-static struct settings {
-    uint64_t rows, seed;
-    uint32_t dim;
-    const char *engine, *config;
-} settings = {.rows = 100000, .seed = 1, .dim = 512, .engine = "flat", .config = ""};
-
-static struct gx_people people;
+static struct gx_measure measure = {.program = "serving", .rows = 100000, .seed = 1, .dim = 512, .engine = "flat"};
+static const char *server_config = "", *client_numbers = "1,2,4,8,16";
+static bool only_searches;
 
 /* --- the server --- */
 
@@ -53,14 +52,13 @@ static void end_server(void)
         snprintf(command, sizeof(command), "rm -rf %s", server.base);
         if (system(command) != 0)
             fprintf(stderr, "serving: remove %s by hand\n", server.base);
+        server.base[0] = '\0';
     }
 }
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
-    fprintf(stderr, "serving: %s: %s\n", what, gx_client_error());
-    end_server();
-    exit(1);
+    gx_measure_die(&measure, what, gx_client_error());
 }
 
 /* Runs the program; its stdout is read from *out_fd when that is asked for. */
@@ -111,10 +109,11 @@ static void begin_server(void)
     snprintf(server.base, sizeof(server.base), "%.40s/indexd-bench-XXXXXX", tmp == NULL ? "/tmp" : tmp);
     if (mkdtemp(server.base) == NULL)
         die("make a directory");
+    atexit(end_server); /* also when something fails */
     snprintf(server.data, sizeof(server.data), "%s/data", server.base);
     snprintf(server.config, sizeof(server.config), "%s/config", server.base);
     FILE *f = fopen(server.config, "we");
-    if (f == NULL || fprintf(f, "%s\n", settings.config) < 0 || fclose(f) != 0)
+    if (f == NULL || fprintf(f, "%s\n", server_config) < 0 || fclose(f) != 0)
         die("write the configuration");
     char *arguments[] = {"indexd", "init", "--data", server.data, NULL};
     if (waitpid(run_server(arguments, NULL), &status, 0) < 0 || status != 0)
@@ -123,41 +122,6 @@ static void begin_server(void)
 }
 
 /* --- reporting --- */
-
-static void cpu_model(char *out, size_t n)
-{
-    char line[256];
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    snprintf(out, n, "unknown");
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-        if (sscanf(line, "model name : %99[^\n]", out) == 1)
-            break;
-    if (f != NULL)
-        fclose(f);
-}
-
-/* Prints one line: what every figure has, then @figures (taken). */
-static void report(const char *what, json_t *figures)
-{
-    char cpu[100];
-    const char *commit = getenv("INDEXD_COMMIT");
-    cpu_model(cpu, sizeof(cpu));
-    json_t *line = json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:s}", "bench", what, "commit",
-                             commit == NULL ? "unknown" : commit, "cpu", cpu, "cores",
-                             (int)sysconf(_SC_NPROCESSORS_ONLN), "seed", (json_int_t)settings.seed, "rows",
-                             (json_int_t)settings.rows, "dim", (int)settings.dim, "engine", settings.engine);
-    json_object_update(line, figures);
-    json_decref(figures);
-    json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    printf("\n");
-    fflush(stdout);
-    json_decref(line);
-}
-
-static double seconds_since(int64_t start)
-{
-    return (double)(gx_clock_monotonic_us() - start) / 1e6;
-}
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -196,41 +160,6 @@ static double server_kib(const char *field)
     return kib;
 }
 
-/* --- records --- */
-
-struct batch {
-    struct gx_client_record records[MESSAGE];
-    char ids[MESSAGE][3][GX_PEOPLE_ID_MAX];
-    float *rows;
-};
-
-static void fill(struct batch *b, uint64_t first, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct gx_people_photo photo;
-        gx_people_row(&people, first + i, b->rows + i * settings.dim, &photo);
-        gx_people_record_id(first + i, b->ids[i][0]);
-        gx_people_subject_id(photo.person, b->ids[i][1]);
-        gx_people_arrest_id(photo.person, photo.arrest, b->ids[i][2]);
-        b->records[i] =
-            (struct gx_client_record){.record_id = b->ids[i][0], .subject_id = b->ids[i][1], .arrest_id = b->ids[i][2]};
-    }
-}
-
-static struct batch *new_batch(void)
-{
-    struct batch *b = calloc(1, sizeof(*b));
-    if (b == NULL || (b->rows = calloc((size_t)MESSAGE * settings.dim, sizeof(float))) == NULL)
-        die("out of memory");
-    return b;
-}
-
-static void free_batch(struct batch *b)
-{
-    free(b->rows);
-    free(b);
-}
-
 static gx_client *connect_client(void)
 {
     gx_client *client;
@@ -267,31 +196,32 @@ static void ingest(void)
 {
     gx_client *client = connect_client();
     gx_client_stream *stream;
-    struct batch *b = new_batch();
+    struct gx_measure_batch *b = gx_measure_batch_new(&measure);
     double making = 0;
-    if (gx_client_gallery_create(client, GALLERY, settings.dim, EMBEDDER, settings.engine, 0, NULL) != GX_OK)
+    if (gx_client_gallery_create(client, GALLERY, measure.dim, EMBEDDER, measure.engine, 0, NULL) != GX_OK)
         die("create");
     if (gx_client_stream_open(client, GALLERY, EMBEDDER, &stream) != GX_OK)
         die("stream");
     double cpu = server_cpu();
     int64_t start = gx_clock_monotonic_us();
-    for (uint64_t i = 0; i < settings.rows; i += MESSAGE) {
-        size_t n = settings.rows - i < MESSAGE ? (size_t)(settings.rows - i) : MESSAGE;
+    for (uint64_t i = 0; i < measure.rows; i += GX_MEASURE_BATCH) {
+        size_t n = measure.rows - i < GX_MEASURE_BATCH ? (size_t)(measure.rows - i) : GX_MEASURE_BATCH;
         int64_t making_start = gx_clock_monotonic_us();
-        fill(b, i, n);
-        making += seconds_since(making_start);
-        if (gx_client_stream_send(stream, b->records, b->rows, n, settings.dim) != GX_OK)
+        gx_measure_batch_fill(&measure, b, i, n);
+        making += gx_measure_since(making_start);
+        if (gx_client_stream_send(stream, b->records, b->rows, n, measure.dim) != GX_OK)
             die("send");
     }
     struct gx_client_enrolled enrolled;
     if (gx_client_stream_close(stream, &enrolled) != GX_OK)
         die("close the stream");
-    double s = seconds_since(start);
-    report("ingest",
-           json_pack("{s:f, s:f, s:f, s:f, s:I}", "records_per_s", (double)settings.rows / s, "seconds", s,
-                     "of_which_making_rows_s", making, "server_cpu_us_per_record",
-                     (server_cpu() - cpu) * 1e6 / (double)settings.rows, "enrolled", (json_int_t)enrolled.enrolled));
-    free_batch(b);
+    double s = gx_measure_since(start);
+    gx_measure_report(&measure, "ingest",
+                      json_pack("{s:f, s:f, s:f, s:f, s:I}", "records_per_s", (double)measure.rows / s, "seconds", s,
+                                "of_which_making_rows_s", making, "server_cpu_us_per_record",
+                                (server_cpu() - cpu) * 1e6 / (double)measure.rows, "enrolled",
+                                (json_int_t)enrolled.enrolled));
+    gx_measure_batch_free(b);
     gx_client_close(client);
 }
 
@@ -304,11 +234,11 @@ static void wait_until_indexed(gx_client *client)
         nanosleep(&(struct timespec){0, 50000000}, NULL);
         if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
             die("stats");
-    } while (strcmp(settings.engine, "flat") != 0 && strcmp(settings.engine, "auto") != 0 &&
-             (stats.build.running || stats.tail > 0));
-    report("index",
-           json_pack("{s:f, s:f, s:I, s:I}", "seconds", seconds_since(start), "server_cpu_s", server_cpu() - cpu,
-                     "indexed", (json_int_t)stats.indexed, "index_bytes", (json_int_t)stats.index_bytes));
+    } while (strcmp(measure.engine, "flat") != 0 && (stats.build.running || stats.tail > 0));
+    gx_measure_report(&measure, "index",
+                      json_pack("{s:f, s:f, s:I, s:I}", "seconds", gx_measure_since(start), "server_cpu_s",
+                                server_cpu() - cpu, "indexed", (json_int_t)stats.indexed, "index_bytes",
+                                (json_int_t)stats.index_bytes));
 }
 
 /* Writers that insert one record at a time. */
@@ -322,16 +252,16 @@ static void *write_singly(void *arg)
 {
     struct writer *w = arg;
     gx_client *client = connect_client();
-    struct batch *b = new_batch();
+    struct gx_measure_batch *b = gx_measure_batch_new(&measure);
     for (uint64_t i = 0; i < w->n; i++) {
         struct gx_client_enrolled enrolled;
-        fill(b, w->first + i, 1);
+        gx_measure_batch_fill(&measure, b, w->first + i, 1);
         int64_t start = gx_clock_monotonic_us();
-        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 1, settings.dim, NULL, &enrolled) != GX_OK)
+        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 1, measure.dim, NULL, &enrolled) != GX_OK)
             die("insert");
         w->us[i] = (double)(gx_clock_monotonic_us() - start);
     }
-    free_batch(b);
+    gx_measure_batch_free(b);
     gx_client_close(client);
     return NULL;
 }
@@ -349,13 +279,13 @@ static void single_inserts(unsigned n_writers, uint64_t each)
     }
     for (unsigned i = 0; i < n_writers; i++)
         pthread_join(writers[i].thread, NULL);
-    double s = seconds_since(start);
+    double s = gx_measure_since(start);
     next_row += n_writers * each;
     json_t *figures = latencies(us, n_writers * each);
     json_object_set_new(figures, "writers", json_integer(n_writers));
     json_object_set_new(figures, "records_per_s", json_real((double)(n_writers * each) / s));
     json_object_set_new(figures, "synced_append_us", json_real(synced_append_us()));
-    report("insert_single", figures);
+    gx_measure_report(&measure, "insert_single", figures);
     free(writers);
     free(us);
 }
@@ -363,16 +293,16 @@ static void single_inserts(unsigned n_writers, uint64_t each)
 static void searches(gx_client *client, const char *what, bool exact, size_t n)
 {
     double *us = calloc(n, sizeof(*us));
-    float *probe = calloc(settings.dim, sizeof(*probe));
+    float *probe = calloc(measure.dim, sizeof(*probe));
     struct gx_client_search search = {.k = 50, .exact = exact};
     double cpu = 0;
     for (size_t i = 0; i < n + 20; i++) { /* the first 20 are a warm-up */
         struct gx_client_result *result;
-        gx_people_probe(&people, i, probe, NULL);
+        gx_people_probe(&measure.people, i, probe, NULL);
         if (i == 20)
             cpu = server_cpu();
         int64_t start = gx_clock_monotonic_us();
-        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, measure.dim, &search, &result) != GX_OK)
             die("search");
         if (i >= 20)
             us[i - 20] = (double)(gx_clock_monotonic_us() - start);
@@ -383,72 +313,126 @@ static void searches(gx_client *client, const char *what, bool exact, size_t n)
     json_object_set_new(figures, "k", json_integer(50));
     json_object_set_new(figures, "exact", json_boolean(exact));
     json_object_set_new(figures, "server_cpu_us", json_real(cpu));
-    report(what, figures);
+    gx_measure_report(&measure, what, figures);
     free(us);
     free(probe);
 }
 
-/* Searches from several threads over one connection (as a service has it) in a gallery of no or 50 rows: what is left
- * is the cost of a call, without and with a reply of 50 candidates. */
-static char tiny[16];
-static atomic_bool stop_load;
-static atomic_uint_least64_t load_calls;
+/* --- the cost of a call: searches over one connection in a gallery of 0, 25 or 50 rows, so that what is left is the
+ * call itself, with as many candidates in the reply --- */
 
-static void *search_tiny(void *arg)
+/* Requests of searches in gallery @name, @n of one length each, one after the other; the caller frees them. */
+static uint8_t *pack_searches(const char *name, size_t n, size_t *out_len)
 {
-    float *probe = calloc(settings.dim, sizeof(*probe));
-    struct gx_client_search search = {.k = 50};
-    gx_people_probe(&people, 1, probe, NULL);
-    while (!atomic_load(&stop_load)) {
-        struct gx_client_result *result;
-        if (gx_client_search(arg, tiny, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
-            die("search");
-        gx_client_result_free(result);
-        atomic_fetch_add(&load_calls, 1);
+    Indexd__V1__Embedder embedder = INDEXD__V1__EMBEDDER__INIT;
+    Indexd__V1__Embedding probe = INDEXD__V1__EMBEDDING__INIT;
+    Indexd__V1__SearchRequest request = INDEXD__V1__SEARCH_REQUEST__INIT;
+    float *values = gx_measure_alloc(&measure, measure.dim, sizeof(*values));
+    embedder.id = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "e"};
+    embedder.version = (ProtobufCBinaryData){1, (uint8_t *)(uintptr_t) "1"};
+    probe.embedder = &embedder;
+    probe.f32le = (ProtobufCBinaryData){measure.dim * sizeof(*values), (uint8_t *)values};
+    request.gallery = (ProtobufCBinaryData){strlen(name), (uint8_t *)(uintptr_t)name};
+    request.probe = &probe;
+    *out_len = indexd__v1__search_request__get_packed_size(&request);
+    uint8_t *messages = gx_measure_alloc(&measure, n, *out_len);
+    for (size_t i = 0; i < n; i++) {
+        gx_people_probe(&measure.people, i, values, NULL);
+        (void)indexd__v1__search_request__pack(&request, messages + i * *out_len);
     }
-    free(probe);
-    return NULL;
+    free(values);
+    return messages;
+}
+
+static void make_tiny(gx_client *client, const char *name, size_t rows)
+{
+    struct gx_measure_batch *b = gx_measure_batch_new(&measure);
+    struct gx_client_enrolled enrolled;
+    if (gx_client_gallery_create(client, name, measure.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
+        die("create");
+    gx_measure_batch_fill(&measure, b, 0, rows);
+    if (rows > 0 &&
+        gx_client_insert(client, name, EMBEDDER, b->records, b->rows, rows, measure.dim, NULL, &enrolled) != GX_OK)
+        die("insert");
+    gx_measure_batch_free(b);
 }
 
 static void call_cost(gx_client *client, size_t rows)
 {
-    snprintf(tiny, sizeof(tiny), "tiny-%zu", rows);
-    struct batch *b = new_batch();
-    struct gx_client_enrolled enrolled;
-    pthread_t threads[8];
-    if (gx_client_gallery_create(client, tiny, settings.dim, EMBEDDER, "flat", 0, NULL) != GX_OK)
-        die("create");
-    fill(b, 0, 50);
-    if (rows > 0 &&
-        gx_client_insert(client, tiny, EMBEDDER, b->records, b->rows, rows, settings.dim, NULL, &enrolled) != GX_OK)
-        die("insert");
-    free_batch(b);
-    atomic_store(&stop_load, false);
-    for (size_t i = 0; i < 8; i++)
-        pthread_create(&threads[i], NULL, search_tiny, client);
-    nanosleep(&(struct timespec){0, 500000000}, NULL);
-    uint64_t calls = atomic_load(&load_calls);
-    double cpu = server_cpu();
-    nanosleep(&(struct timespec){4, 0}, NULL);
-    calls = atomic_load(&load_calls) - calls;
-    cpu = (server_cpu() - cpu) * 1e6 / (double)calls;
-    atomic_store(&stop_load, true);
-    for (size_t i = 0; i < 8; i++)
-        pthread_join(threads[i], NULL);
-    report("call_cost", json_pack("{s:f, s:f, s:i, s:i}", "server_cpu_us", cpu, "calls_per_s", (double)calls / 4,
-                                  "clients", 8, "gallery_rows", (int)rows));
+    static const unsigned at_a_time[] = {1, 8, 16};
+    char name[16];
+    struct gx_call_load load = {.address = server.address,
+                                .path = "/indexd.v1.Search/Search",
+                                .n_messages = 1,
+                                .warm_up_us = 300000,
+                                .run_us = 400000,
+                                .cpu_s = server_cpu};
+    struct gx_call_load_figures got;
+    snprintf(name, sizeof(name), "tiny-%zu", rows);
+    make_tiny(client, name, rows);
+    uint8_t *messages = pack_searches(name, 1, &load.len);
+    load.messages = messages;
+    for (size_t i = 0; i < sizeof(at_a_time) / sizeof(at_a_time[0]); i++) {
+        load.n_at_a_time = at_a_time[i];
+        gx_call_load_run(&load, &got);
+        gx_measure_report(&measure, "call_cost",
+                          json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:i}", "server_cpu_us", got.server_cpu_us,
+                                    "best_cpu_us", got.best_cpu_us, "calls_per_s", got.calls_per_s, "p50_us",
+                                    got.p50_us, "p99_us", got.p99_us, "calls_at_a_time", (int)at_a_time[i],
+                                    "gallery_rows", (int)rows, "request_bytes", (int)load.len, "reply_bytes",
+                                    (int)got.reply_len));
+    }
+    free(messages);
 }
+
+/* Searches per second when @n clients each send one search after the other, at the engine's default effort. */
+static void clients_at_a_time(const struct gx_client_recall *recall, unsigned n)
+{
+    struct gx_call_load load = {.address = server.address,
+                                .path = "/indexd.v1.Search/Search",
+                                .n_messages = CLIENT_PROBES,
+                                .n_at_a_time = n,
+                                .warm_up_us = 500000,
+                                .run_us = 1000000,
+                                .cpu_s = server_cpu};
+    struct gx_call_load_figures got;
+    uint8_t *messages = pack_searches(GALLERY, CLIENT_PROBES, &load.len);
+    load.messages = messages;
+    gx_call_load_run(&load, &got);
+    gx_measure_report(&measure, "clients",
+                      json_pack("{s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "clients", (int)n, "serving",
+                                recall->engine, "searches_per_s", got.calls_per_s, "p50_us", got.p50_us, "p99_us",
+                                got.p99_us, "server_cpu_us", got.server_cpu_us, "recall_at_10", recall->recall_at_10,
+                                "recall_at_50", recall->recall_at_50));
+    free(messages);
+}
+
+static void clients(gx_client *client)
+{
+    struct gx_client_recall recall;
+    char *list = strdup(client_numbers);
+    if (gx_client_gallery_measure(client, GALLERY, RECALL_PROBES, NULL, 0, &recall) != GX_OK)
+        die("measure the recall");
+    for (char *rest, *word = strtok_r(list, ",", &rest); word != NULL; word = strtok_r(NULL, ",", &rest)) {
+        unsigned long n = strtoul(word, NULL, 10);
+        if (n >= 1 && n <= GX_CALL_LOAD_MAX)
+            clients_at_a_time(&recall, (unsigned)n);
+    }
+    free(list);
+}
+
+static atomic_bool stop_load;
 
 static void *search_load(void *arg)
 {
     gx_client *client = connect_client();
-    float *probe = calloc(settings.dim, sizeof(*probe));
+    float *probe = calloc(measure.dim, sizeof(*probe));
     struct gx_client_search search = {.k = 50};
     (void)arg;
     for (uint64_t i = 0; !atomic_load(&stop_load); i++) {
         struct gx_client_result *result;
-        gx_people_probe(&people, i, probe, NULL);
-        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, settings.dim, &search, &result) != GX_OK)
+        gx_people_probe(&measure.people, i, probe, NULL);
+        if (gx_client_search(client, GALLERY, EMBEDDER, probe, 1, measure.dim, &search, &result) != GX_OK)
             die("search");
         gx_client_result_free(result);
     }
@@ -460,17 +444,16 @@ static void *search_load(void *arg)
 static void *insert_load(void *arg)
 {
     gx_client *client = connect_client();
-    struct batch *b = new_batch();
+    struct gx_measure_batch *b = gx_measure_batch_new(&measure);
     (void)arg;
     while (!atomic_load(&stop_load)) {
         struct gx_client_enrolled enrolled;
-        fill(b, next_row, 10);
+        gx_measure_batch_fill(&measure, b, next_row, 10);
         next_row += 10;
-        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 10, settings.dim, NULL, &enrolled) !=
-            GX_OK)
+        if (gx_client_insert(client, GALLERY, EMBEDDER, b->records, b->rows, 10, measure.dim, NULL, &enrolled) != GX_OK)
             die("insert");
     }
-    free_batch(b);
+    gx_measure_batch_free(b);
     gx_client_close(client);
     return NULL;
 }
@@ -487,7 +470,7 @@ static void expungements(gx_client *client, size_t n)
         char id[GX_PEOPLE_ID_MAX];
         const char *ids = id;
         struct gx_client_ticket ticket;
-        gx_people_record_id(i * (settings.rows / n), id);
+        gx_people_record_id(i * (measure.rows / n), id);
         int64_t start = gx_clock_monotonic_us();
         if (gx_client_expunge(client, GALLERY, GX_CLIENT_RECORD, &ids, 1, "bench", 1, false, NULL, &ticket) != GX_OK)
             die("expunge");
@@ -498,7 +481,7 @@ static void expungements(gx_client *client, size_t n)
     pthread_join(load[1], NULL);
     json_t *figures = latencies(us, n);
     json_object_set_new(figures, "synced_append_us", json_real(synced_append_us()));
-    report("expunge_acknowledged", figures);
+    gx_measure_report(&measure, "expunge_acknowledged", figures);
     free(us);
 }
 
@@ -507,11 +490,12 @@ static void memory(gx_client *client)
     struct gx_client_gallery_stats stats;
     if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
         die("stats");
-    double floats = (double)stats.records * settings.dim * 4;
-    report("memory",
-           json_pack("{s:f, s:f, s:f, s:f, s:f}", "rss_mib", server_kib("VmRSS") / 1024, "floats_mib",
-                     floats / (1 << 20), "rows_mib", (double)stats.row_bytes / (1 << 20), "index_mib",
-                     (double)stats.index_bytes / (1 << 20), "rows_over_floats", (double)stats.row_bytes / floats));
+    double floats = (double)stats.records * measure.dim * 4;
+    gx_measure_report(&measure, "memory",
+                      json_pack("{s:f, s:f, s:f, s:f, s:f}", "rss_mib", server_kib("VmRSS") / 1024, "floats_mib",
+                                floats / (1 << 20), "rows_mib", (double)stats.row_bytes / (1 << 20), "index_mib",
+                                (double)stats.index_bytes / (1 << 20), "rows_over_floats",
+                                (double)stats.row_bytes / floats));
 }
 
 static void restart(void)
@@ -519,16 +503,28 @@ static void restart(void)
     stop_server();
     int64_t start = gx_clock_monotonic_us();
     start_server();
-    report("restart",
-           json_pack("{s:f, s:f}", "seconds_to_serving", seconds_since(start), "server_cpu_s", server_cpu()));
+    gx_measure_report(
+        &measure, "restart",
+        json_pack("{s:f, s:f}", "seconds_to_serving", gx_measure_since(start), "server_cpu_s", server_cpu()));
     gx_client *client = connect_client();
     struct gx_client_gallery_stats stats;
     if (gx_client_gallery_stats(client, GALLERY, &stats) != GX_OK)
         die("stats");
-    report("after_restart",
-           json_pack("{s:I, s:I, s:s, s:f}", "records", (json_int_t)stats.records, "indexed", (json_int_t)stats.indexed,
-                     "serving", stats.engine, "rss_mib", server_kib("VmRSS") / 1024));
+    gx_measure_report(&measure, "after_restart",
+                      json_pack("{s:I, s:I, s:s, s:f}", "records", (json_int_t)stats.records, "indexed",
+                                (json_int_t)stats.indexed, "serving", stats.engine, "rss_mib",
+                                server_kib("VmRSS") / 1024));
     gx_client_close(client);
+}
+
+static void changes(gx_client *client)
+{
+    call_cost(client, 0);
+    call_cost(client, 25);
+    call_cost(client, 50);
+    single_inserts(1, 500);
+    single_inserts(32, 200);
+    expungements(client, 500);
 }
 
 /* --- command line --- */
@@ -538,6 +534,8 @@ static const struct argp_option options[] = {
     {"dim", 'd', "N", 0, "Dimension (512)", 0},
     {"engine", 'e', "ENGINE", 0, "Engine (flat)", 0},
     {"seed", 's', "N", 0, "Seed of the people (1)", 0},
+    {"clients", 'C', "N,...", 0, "Numbers of searching clients, 1 to 256 (1,2,4,8,16)", 0},
+    {"only-searches", 'o', NULL, 0, "Leaves out inserts, removals and the restart", 0},
     {"config", 'c', "TEXT", 0, "Settings of the server, as in its file", 0},
     {0},
 };
@@ -546,11 +544,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     (void)state;
     switch (key) {
-    case 'n': settings.rows = strtoull(arg, NULL, 10); return 0;
-    case 'd': settings.dim = (uint32_t)strtoul(arg, NULL, 10); return 0;
-    case 'e': settings.engine = arg; return 0;
-    case 's': settings.seed = strtoull(arg, NULL, 10); return 0;
-    case 'c': settings.config = arg; return 0;
+    case 'n': measure.rows = strtoull(arg, NULL, 10); return 0;
+    case 'd': measure.dim = (uint32_t)strtoul(arg, NULL, 10); return 0;
+    case 'e': measure.engine = arg; return 0;
+    case 's': measure.seed = strtoull(arg, NULL, 10); return 0;
+    case 'C': client_numbers = arg; return 0;
+    case 'o': only_searches = true; return 0;
+    case 'c': server_config = arg; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -560,11 +560,11 @@ int main(int argc, char **argv)
     static const struct argp argp = {options, parse_option, NULL, "Measures a server under the loads of its users.",
                                      NULL,    NULL,         NULL};
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
-    if (settings.rows < 1000 || !gx_people_init(&people, settings.seed, settings.dim, settings.rows)) {
+    if (measure.rows < 1000 || !gx_people_init(&measure.people, measure.seed, measure.dim, measure.rows)) {
         fprintf(stderr, "serving: --rows from 1000, --dim from 2 to 4096\n");
         return 1;
     }
-    next_row = settings.rows;
+    next_row = measure.rows;
     begin_server();
     ingest();
     gx_client *client = connect_client();
@@ -572,13 +572,12 @@ int main(int argc, char **argv)
     memory(client);
     searches(client, "search", false, 500);
     searches(client, "search_exact", true, 100);
-    call_cost(client, 0);
-    call_cost(client, 50);
-    single_inserts(1, 500);
-    single_inserts(32, 200);
-    expungements(client, 500);
+    clients(client);
+    if (!only_searches)
+        changes(client);
     gx_client_close(client);
-    restart();
+    if (!only_searches)
+        restart();
     end_server();
     return 0;
 }

@@ -148,6 +148,9 @@ enum gx_status gx_client_gallery_stats(gx_client *client, const char *name, stru
     gx_message_copy(out->name, sizeof(out->name), s->name);
     gx_message_copy(out->engine, sizeof(out->engine), s->engine);
     out->records = s->records;
+    out->quarantined = s->quarantined;
+    out->disk_free_bytes = s->disk_free_bytes;
+    out->ballast_bytes = s->ballast_bytes;
     out->indexed = s->indexed;
     out->tail = s->tail;
     out->dead = s->dead;

@@ -94,6 +94,7 @@ static enum gx_status fill_list(Indexd__V1__StoredRecord *const *records, size_t
         struct gx_client_stored *to = &out->records[i];
         to->enrolled_at_us = records[i]->enrolled_at_us;
         to->epoch = records[i]->epoch;
+        to->quarantined = records[i]->quarantined;
         to->dim = records[i]->f32le.len / sizeof(float);
         to->embedding = to->dim > 0 ? (const float *)(const void *)records[i]->f32le.data : NULL; /* aligned by bump */
         enum gx_status status = fill_record(records[i]->record, mem, &to->record);

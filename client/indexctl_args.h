@@ -48,9 +48,17 @@ struct gx_indexctl_args {
     bool skip_expunged;
     /* records, expunge, tickets */
     struct gx_indexctl_list records, arrests, subjects;
-    bool embedding, dry_run;
+    bool embedding, dry_run, skip_held;
     struct gx_indexctl_integer limit, expect;
-    const char *from, *kind, *order, *request_id, *gallery;
+    const char *from, *kind, *order, *request_id, *gallery, *results;
+    /* backups */
+    struct gx_indexctl_integer expires_days;
+    bool files_gone, all;
+    /* certificates */
+    const char *key_file, *previous_file, *out_file;
+    /* holds */
+    const char *reference;
+    bool quarantine;
 };
 
 enum gx_indexctl_type {

@@ -3,8 +3,10 @@
 #include <string.h>
 
 static const struct gx_indexctl_command *const tables[] = {
-    gx_indexctl_gallery_commands, gx_indexctl_import_commands,  gx_indexctl_search_commands,
-    gx_indexctl_record_commands,  gx_indexctl_expunge_commands, gx_indexctl_stats_commands,
+    gx_indexctl_gallery_commands,     gx_indexctl_import_commands,  gx_indexctl_search_commands,
+    gx_indexctl_record_commands,      gx_indexctl_expunge_commands, gx_indexctl_absent_commands,
+    gx_indexctl_certificate_commands, gx_indexctl_hold_commands,    gx_indexctl_backup_commands,
+    gx_indexctl_stats_commands,
 };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
@@ -68,12 +70,12 @@ void gx_indexctl_command_overview(FILE *out)
                 out);
     for (size_t t = 0; t < N_TABLES; t++)
         for (const struct gx_indexctl_command *c = tables[t]; c->words != NULL; c++)
-            (void)fprintf(out, "  %-16s %s\n", c->words, c->summary);
+            (void)fprintf(out, "  %-18s %s\n", c->words, c->summary);
     (void)fputs(
         "\n"
         "'indexctl COMMAND --help' tells more, with examples. The exit status is 0, or the number of the status\n"
         "(1 invalid, 2 not found, 3 exists, 4 embedder, 5 expunged, 6 count, 8 busy, 11 deadline, 15 unavailable, "
-        "…).\n",
+        "22 held, …).\n",
         out);
 }
 

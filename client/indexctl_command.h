@@ -35,6 +35,10 @@ extern const struct gx_indexctl_command gx_indexctl_import_commands[];
 extern const struct gx_indexctl_command gx_indexctl_search_commands[];
 extern const struct gx_indexctl_command gx_indexctl_record_commands[];
 extern const struct gx_indexctl_command gx_indexctl_expunge_commands[];
+extern const struct gx_indexctl_command gx_indexctl_absent_commands[];
+extern const struct gx_indexctl_command gx_indexctl_certificate_commands[];
+extern const struct gx_indexctl_command gx_indexctl_hold_commands[];
+extern const struct gx_indexctl_command gx_indexctl_backup_commands[];
 extern const struct gx_indexctl_command gx_indexctl_stats_commands[];
 
 /* The command that argv[0..argc) begins with, and how many words it has; NULL with the line of the failure. */

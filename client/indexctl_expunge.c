@@ -1,16 +1,16 @@
 /* expunge; ticket show, list, watch. */
-#include <inttypes.h>
+#include "indexctl_expunge.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "indexctl_command.h"
+#include "indexctl_bulk.h"
 #include "indexctl_json.h"
 #include "indexctl_lines.h"
 #include "indexctl_table.h"
 #include "indexctl_time.h"
 
-#define AT(member)    offsetof(struct gx_indexctl_args, member)
-#define DRY_RUN_ORDER "dry run"
+#define AT(member) offsetof(struct gx_indexctl_args, member)
 
 /* ---------------------------------------------------------------- watching */
 
@@ -21,7 +21,7 @@ struct watcher {
     enum gx_status status;
 };
 
-static enum gx_status print_change(struct gx_indexctl_session *s, const struct gx_client_ticket *t)
+enum gx_status gx_indexctl_expunge_print(struct gx_indexctl_session *s, const struct gx_client_ticket *t)
 {
     if (s->args->json)
         return gx_indexctl_json_ticket(s->out, t);
@@ -46,11 +46,12 @@ static bool on_ticket(void *user, const struct gx_client_ticket *t)
 {
     struct watcher *w = user;
     if (!w->printed || t->state != w->last.state || t->unindexed_at_us != w->last.unindexed_at_us)
-        w->status = print_change(w->session, t);
+        w->status = gx_indexctl_expunge_print(w->session, t);
     w->last = *t;
     w->printed = true;
     (void)fflush(w->session->out);
-    return w->status == GX_OK;
+    return w->status == GX_OK &&
+           t->state != GX_CLIENT_TICKET_FAILED; /* the server tries again, but who waits wants to know */
 }
 
 /* Until the last state that the server can reach. */
@@ -72,69 +73,69 @@ static enum gx_status watch(struct watcher *w, const char *ticket_id)
 
 /* ---------------------------------------------------------------- expunge */
 
-static enum gx_status kind_of_text(const char *text, enum gx_client_id_kind *out)
+/* The ids of the options, each once; their text is the arguments'. */
+static enum gx_status collect(const struct gx_indexctl_args *a, enum gx_client_id_kind *out_kind, const char ***out_ids,
+                              size_t *out_n)
 {
-    static const struct {
-        const char *text;
-        enum gx_client_id_kind kind;
-    } table[] = {{"record", GX_CLIENT_RECORD}, {"arrest", GX_CLIENT_ARREST}, {"subject", GX_CLIENT_SUBJECT}};
-    for (size_t i = 0; text != NULL && i < sizeof(table) / sizeof(table[0]); i++)
-        if (strcmp(text, table[i].text) == 0) {
-            *out = table[i].kind;
-            return GX_OK;
-        }
-    return gx_indexctl_fail(GX_E_INVALID, "--from wants to know what the ids are: --kind record, arrest or subject");
-}
-
-/* The ids, from the options or a file, each once. @out_ids is malloc'ed, its text is the arguments' or @lines'. */
-static enum gx_status collect(const struct gx_indexctl_args *a, struct gx_indexctl_lines *lines,
-                              enum gx_client_id_kind *out_kind, const char ***out_ids, size_t *out_n)
-{
-    const struct gx_indexctl_list *lists[] = {&a->records, &a->arrests, &a->subjects};
-    const struct gx_indexctl_list *list = NULL;
-    int n_kinds = a->from != NULL;
+    const struct gx_indexctl_list *lists[] = {&a->records, &a->arrests, &a->subjects}, *list = NULL;
     for (size_t i = 0; i < 3; i++)
         if (lists[i]->n > 0) {
             list = lists[i];
             *out_kind = (enum gx_client_id_kind)(GX_CLIENT_RECORD + i);
-            n_kinds++;
         }
-    if (n_kinds != 1)
-        return gx_indexctl_fail(GX_E_INVALID,
-                                "say what is to be removed by one of --record, --arrest, --subject or --from");
-    enum gx_status status = GX_OK;
-    if (a->from != NULL) {
-        status = kind_of_text(a->kind, out_kind);
-        if (status == GX_OK)
-            status = gx_indexctl_lines_read(a->from, GX_INDEXCTL_EMPTY_SKIPPED, lines);
-    }
-    if (status != GX_OK)
-        return status;
-    size_t n = list != NULL ? list->n : lines->n;
-    *out_ids = calloc(n + 1, sizeof(**out_ids));
+    if (list == NULL)
+        return gx_indexctl_fail(GX_E_INTERNAL, "no ids");
+    *out_ids = calloc(list->n, sizeof(**out_ids));
     if (*out_ids == NULL)
         return gx_indexctl_fail(GX_E_NOMEM, "out of memory");
-    for (size_t i = 0; i < n; i++)
-        (*out_ids)[i] = list != NULL ? list->items[i] : lines->items[i];
-    gx_indexctl_lines_unique(*out_ids, &n);
-    *out_n = n;
-    if (n == 0)
-        return gx_indexctl_fail(GX_E_INVALID, "%s names no id", a->from);
-    if (n > GX_EXPUNGE_IDS_MAX)
-        return gx_indexctl_fail(GX_E_INVALID, "%s names %zu ids, one expungement takes %d: split it",
-                                a->from != NULL ? a->from : "the command line", n, GX_EXPUNGE_IDS_MAX);
+    memcpy(*out_ids, list->items, list->n * sizeof(**out_ids));
+    *out_n = list->n;
+    gx_indexctl_lines_unique(*out_ids, out_n);
+    if (*out_n > GX_EXPUNGE_IDS_MAX)
+        return gx_indexctl_fail(GX_E_INVALID, "the command line names %zu ids, at most %d are possible: use --from",
+                                *out_n, GX_EXPUNGE_IDS_MAX);
     return GX_OK;
 }
 
-static enum gx_status print_counted(struct gx_indexctl_session *s, const struct gx_client_ticket *t)
+/* What would go, and whether a legal hold forbids it. */
+static enum gx_status print_counted(struct gx_indexctl_session *s, const struct gx_client_expunged *x)
 {
-    if (s->args->json)
-        return gx_indexctl_json_counted(s->out, s->args->words.items[0], t);
+    const struct gx_client_ticket *t = &x->ticket;
+    const char *hold_ref = NULL;
+    size_t n_held = 0;
+    for (size_t i = 0; i < x->n_outcomes; i++)
+        if (x->outcomes[i].hold_ref[0] != '\0') {
+            hold_ref = hold_ref == NULL ? x->outcomes[i].hold_ref : hold_ref;
+            n_held++;
+        }
+    enum gx_status held = GX_OK;
+    if (n_held > 0)
+        held = gx_indexctl_fail(GX_E_HELD, "the order would be refused: %zu of %zu ids are under a legal hold: '%s'",
+                                n_held, x->n_outcomes, hold_ref);
+    if (s->args->json) {
+        enum gx_status status = gx_indexctl_json_counted(s->out, s->args->words.items[0], t);
+        return status != GX_OK ? status : held;
+    }
     char n[GX_INDEXCTL_TABLE_PLURAL_MAX], unmatched[GX_INDEXCTL_TABLE_PLURAL_MAX];
     (void)fprintf(s->out, "%s would go; without a match: %s. Nothing was changed.\n",
                   gx_indexctl_table_plural(t->records, "record", n),
                   gx_indexctl_table_plural(t->unmatched_ids, "id", unmatched));
-    return GX_OK;
+    return held;
+}
+
+static enum gx_status count(struct gx_indexctl_session *s, enum gx_client_id_kind kind, const char *const *ids,
+                            size_t n)
+{
+    const struct gx_indexctl_args *a = s->args;
+    struct gx_client_expunged *x;
+    enum gx_status status = gx_client_expunge_list(s->client, a->words.items[0], kind, ids, n,
+                                                   a->order != NULL ? a->order : GX_INDEXCTL_DRY_RUN_ORDER,
+                                                   a->expect.given ? a->expect.value : -1, true, a->request_id, &x);
+    if (status != GX_OK)
+        return gx_indexctl_fail_client(status);
+    status = print_counted(s, x);
+    gx_client_expunged_free(x);
+    return status;
 }
 
 static enum gx_status print_expunged(struct gx_indexctl_session *s, const struct gx_client_ticket *t)
@@ -145,7 +146,7 @@ static enum gx_status print_expunged(struct gx_indexctl_session *s, const struct
     (void)fprintf(s->out, "%s: %s removed; without a match: %s\n", t->ticket_id,
                   gx_indexctl_table_plural(t->records, "record", n),
                   gx_indexctl_table_plural(t->unmatched_ids, "id", unmatched));
-    return print_change(s, t);
+    return gx_indexctl_expunge_print(s, t);
 }
 
 static enum gx_status expunge(struct gx_indexctl_session *s, enum gx_client_id_kind kind, const char *const *ids,
@@ -153,36 +154,46 @@ static enum gx_status expunge(struct gx_indexctl_session *s, enum gx_client_id_k
 {
     const struct gx_indexctl_args *a = s->args;
     struct watcher w = {.session = s};
-    enum gx_status status =
-        gx_client_expunge(s->client, a->words.items[0], kind, ids, n, a->order != NULL ? a->order : DRY_RUN_ORDER,
-                          a->expect.given ? a->expect.value : -1, a->dry_run, a->request_id, &w.last);
+    enum gx_status status = gx_client_expunge(s->client, a->words.items[0], kind, ids, n, a->order,
+                                              a->expect.given ? a->expect.value : -1, false, a->request_id, &w.last);
     if (status != GX_OK)
         return gx_indexctl_fail_client(status);
-    if (a->dry_run)
-        return print_counted(s, &w.last);
     status = print_expunged(s, &w.last);
     (void)fflush(s->out); /* the receipt first, whatever the waiting brings */
     w.printed = true;
     return status == GX_OK && a->wait ? watch(&w, w.last.ticket_id) : status;
 }
 
-static enum gx_status run_expunge(struct gx_indexctl_session *s)
+/* What makes no sense together, before anything is read or sent. */
+static enum gx_status check_arguments(const struct gx_indexctl_args *a)
 {
-    const struct gx_indexctl_args *a = s->args;
+    int n_kinds = (a->from != NULL) + (a->records.n > 0) + (a->arrests.n > 0) + (a->subjects.n > 0);
+    if (n_kinds != 1)
+        return gx_indexctl_fail(GX_E_INVALID,
+                                "say what is to be removed by one of --record, --arrest, --subject or --from");
+    if (a->from == NULL && (a->kind != NULL || a->results != NULL || a->skip_held || a->yes))
+        return gx_indexctl_fail(GX_E_INVALID, "--kind, --results, --skip-held and --yes belong to a list: --from FILE");
     if (a->order == NULL && !a->dry_run)
         return gx_indexctl_fail(GX_E_INVALID,
                                 "--order is missing: the reference of the order under which this happens");
     if (a->wait && a->dry_run)
         return gx_indexctl_fail(GX_E_INVALID, "--dry-run changes nothing: there is nothing to --wait for");
-    struct gx_indexctl_lines lines = {NULL, 0, NULL};
+    return GX_OK;
+}
+
+static enum gx_status run_expunge(struct gx_indexctl_session *s)
+{
     enum gx_client_id_kind kind = GX_CLIENT_RECORD;
     const char **ids = NULL;
     size_t n = 0;
-    enum gx_status status = collect(a, &lines, &kind, &ids, &n);
+    enum gx_status status = check_arguments(s->args);
+    if (status == GX_OK && s->args->from != NULL)
+        return gx_indexctl_bulk_run(s);
     if (status == GX_OK)
-        status = expunge(s, kind, ids, n);
+        status = collect(s->args, &kind, &ids, &n);
+    if (status == GX_OK)
+        status = s->args->dry_run ? count(s, kind, ids, n) : expunge(s, kind, ids, n);
     free(ids);
-    gx_indexctl_lines_fini(&lines);
     return status;
 }
 
@@ -258,16 +269,22 @@ static const struct gx_indexctl_option expunge_options[] = {
     {"arrest", '\0', "ID", GX_INDEXCTL_LIST, AT(arrests), 0, 0, "remove all records of this arrest (repeatable)"},
     {"subject", '\0', "ID", GX_INDEXCTL_LIST, AT(subjects), 0, 0, "remove all records of this subject (repeatable)"},
     {"from", '\0', "FILE", GX_INDEXCTL_TEXT, AT(from), 0, 0,
-     "ids, one per line; '-' is the standard input; with --kind"},
-    {"kind", '\0', "KIND", GX_INDEXCTL_TEXT, AT(kind), 0, 0, "what the ids of --from are: record, arrest or subject"},
+     "a list: CSV whose header names a column arrest, record or subject; '-' is the standard input"},
+    {"kind", '\0', "KIND", GX_INDEXCTL_TEXT, AT(kind), 0, 0,
+     "which column of --from counts, where there are several: record, arrest or subject"},
     {"order", '\0', "REF", GX_INDEXCTL_TEXT, AT(order), 0, 0,
      "the order under which this happens (required); no personal data"},
     {"expect", '\0', "N", GX_INDEXCTL_INTEGER, AT(expect), 0, 1e15, "refuse unless exactly N records would go"},
     {"dry-run", '\0', NULL, GX_INDEXCTL_FLAG, AT(dry_run), 0, 0, "count only, change nothing"},
+    {"results", '\0', "FILE", GX_INDEXCTL_TEXT, AT(results), 0, 0,
+     "with --from: what became of each line, as CSV (mode 0600); an existing file is replaced"},
+    {"yes", 'y', NULL, GX_INDEXCTL_FLAG, AT(yes), 0, 0, "with --from: don't ask on a terminal"},
+    {"skip-held", '\0', NULL, GX_INDEXCTL_FLAG, AT(skip_held), 0, 0,
+     "with --from: leave out what is under a legal hold, which stops the list otherwise"},
     {"wait", 'w', NULL, GX_INDEXCTL_FLAG, AT(wait), 0, 0,
-     "follow the ticket to the last state that the server reaches"},
+     "follow the ticket, or all tickets of the list, until VERIFIED"},
     {"request-id", '\0', "ID", GX_INDEXCTL_TEXT, AT(request_id), 0, 0,
-     "the same id again gives the same answer (default: a new one)"},
+     "the same id again gives the same answer (default: a new one; of a list: made of its content)"},
     {0},
 };
 static const struct gx_indexctl_option list_options[] = {
@@ -277,15 +294,21 @@ static const struct gx_indexctl_option list_options[] = {
 };
 
 const struct gx_indexctl_command gx_indexctl_expunge_commands[] = {
-    {"expunge", "NAME (--record ID… | --arrest ID… | --subject ID… | --from FILE --kind KIND) --order REF", 1, 1,
-     run_expunge, expunge_options, 120, "remove records by order, for good",
+    {"expunge", "NAME (--record ID… | --arrest ID… | --subject ID… | --from FILE) --order REF", 1, 1, run_expunge,
+     expunge_options, 120, "remove records by order, for good",
      "When the command returns, the removal is on disk, no search will ever return the records again, and they\n"
      "cannot be enrolled again. Record and arrest ids that match nothing yet are barred all the same; a subject id\n"
      "does not bar later records of that person. The ticket tells what else was reached: ACCEPTED, ERASED, VERIFIED,\n"
-     "or FAILED, which is an alarm. At most 10,000 ids at once.",
+     "or FAILED, which is an alarm.\n"
+     "\n"
+     "A list (--from) is counted first: how many photos of how many arrests would go, which lines match nothing, "
+     "which\n"
+     "are gone already, which are under a legal hold. Then a person at a terminal is asked, unless --yes is given; a\n"
+     "script must say --expect N or --yes. More than 10,000 ids go in several orders, a ticket each. The same command\n"
+     "again is safe at any time: what was carried out is not done twice, the rest is.",
      "  indexctl expunge arrests --arrest A00007-1 --order 2024-CR-1187 --expect 3\n"
-     "  indexctl expunge arrests --from sealed.txt --kind arrest --order 2024-CR-1187 --dry-run\n"
-     "  indexctl expunge arrests --record photo-00012 --order 2024-CR-1187 --wait"},
+     "  indexctl expunge arrests --from sealed.csv --order 2024-CR-1187 --dry-run --results check.csv\n"
+     "  indexctl expunge arrests --from sealed.csv --order 2024-CR-1187 --expect 31 --results done.csv --wait"},
     {"ticket show", "ID…", 1, SIZE_MAX, run_show, NULL, 0, "what has been reached of an expungement", NULL,
      "  indexctl ticket show T-00000042\n"
      "  indexctl --json ticket show T-00000042 | jq -r .state"},

@@ -162,7 +162,7 @@ static const struct gx_indexctl_option create_options[] = {
     {"embedder", '\0', "ID", GX_INDEXCTL_TEXT, AT(embedder), 0, 0,
      "the network that makes the embeddings (required): others are refused"},
     {"embedder-version", '\0', "V", GX_INDEXCTL_TEXT, AT(embedder_version), 0, 0, "its version"},
-    {"engine", '\0', "ENGINE", GX_INDEXCTL_TEXT, AT(engine), 0, 0, "auto (default), flat or faiss:FACTORY"},
+    {"engine", '\0', "ENGINE", GX_INDEXCTL_TEXT, AT(engine), 0, 0, "auto (default), scan, hnsw, flat or faiss:FACTORY"},
     {"effort", '\0', "X", GX_INDEXCTL_REAL, AT(effort), 0, 1, "default effort of searches, 0 to 1 (default 0.5)"},
     {0},
 };
@@ -181,8 +181,8 @@ const struct gx_indexctl_command gx_indexctl_gallery_commands[] = {
     {"gallery create", "NAME --dim N --embedder ID [--embedder-version V] [--engine ENGINE] [--effort X]", 1, 1,
      run_create, create_options, 0, "make a gallery",
      "The same command again changes nothing; the name with other properties is refused.\n"
-     "Engines: 'auto' leaves the choice to the server; 'flat' compares with every row; 'faiss:FACTORY' is an index\n"
-     "of FAISS with exact scores on top, for example faiss:IVF1024,SQ8.",
+     "Engines: 'auto' is 'scan' (the compact codes of all rows), in a large gallery 'hnsw' (a graph of them); 'flat'\n"
+     "compares with every row; 'faiss:FACTORY' is an index of FAISS, for example faiss:IVF1024,SQ8. Scores are exact.",
      "  indexctl gallery create arrests --dim 512 --embedder edgeface-xs --embedder-version 2024-03\n"
      "  indexctl gallery create big --dim 512 --embedder edgeface-xs --engine faiss:IVF4096,SQ8"},
     {"gallery list", "", 0, 0, run_list, NULL, 0, "all galleries", NULL,
@@ -200,6 +200,6 @@ const struct gx_indexctl_command gx_indexctl_gallery_commands[] = {
      "build a gallery's index anew, aside",
      "Searches go on meanwhile; the new index takes over when it has caught up. Without --wait the command\n"
      "returns when the work is queued; 'indexctl stats NAME' shows how far it is.",
-     "  indexctl gallery build arrests --engine faiss:HNSW32,SQ8 --wait"},
+     "  indexctl gallery build arrests --engine hnsw --wait"},
     {0},
 };

@@ -95,7 +95,7 @@ static enum gx_status take(const struct place *p, const char *key, json_t *value
         return take_attributes(p, value, d);
     if (strcmp(key, "embedding") == 0)
         return take_embedding(p, value, d);
-    if (strcmp(key, "enrolled_at_us") == 0 || strcmp(key, "epoch") == 0)
+    if (strcmp(key, "enrolled_at_us") == 0 || strcmp(key, "epoch") == 0 || strcmp(key, "quarantined") == 0)
         return GX_OK; /* what 'record list' prints can be imported again */
     return BAD(p,
                "unknown member \"%.64s\": there are record_id, subject_id, arrest_id, captured_at, captured_at_us, "

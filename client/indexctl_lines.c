@@ -9,8 +9,7 @@
 
 #define READ_STEP ((size_t)1 << 20)
 
-/* The whole of @file, with a zero byte behind. */
-static enum gx_status slurp(FILE *file, const char *path, char **out_text, size_t *out_len)
+static enum gx_status slurp_file(FILE *file, const char *path, char **out_text, size_t *out_len)
 {
     size_t cap = 0, len = 0;
     char *text = NULL;
@@ -37,6 +36,21 @@ static enum gx_status slurp(FILE *file, const char *path, char **out_text, size_
     *out_text = text;
     *out_len = len;
     return GX_OK;
+}
+
+enum gx_status gx_indexctl_lines_slurp(const char *path, char **out_text, size_t *out_len)
+{
+    *out_text = NULL;
+    *out_len = 0;
+    bool is_input = strcmp(path, "-") == 0;
+    FILE *file = is_input ? stdin : fopen(path, "re");
+    if (file == NULL)
+        return gx_indexctl_fail(errno == ENOENT ? GX_E_NOT_FOUND : GX_E_IO, "cannot open %s: %s", path,
+                                strerror(errno));
+    enum gx_status status = slurp_file(file, is_input ? "the standard input" : path, out_text, out_len);
+    if (!is_input)
+        (void)fclose(file);
+    return status;
 }
 
 static enum gx_status check_line(const char *path, size_t number, const char *line, size_t len, bool may_be_empty)
@@ -75,8 +89,7 @@ static enum gx_status split(const char *path, size_t len, enum gx_indexctl_empty
         if (status != GX_OK)
             return status;
         *stop = '\0';
-        if (stop > line || empty == GX_INDEXCTL_EMPTY_KEPT)
-            out->items[out->n++] = line;
+        out->items[out->n++] = line;
     }
     return GX_OK;
 }
@@ -84,15 +97,8 @@ static enum gx_status split(const char *path, size_t len, enum gx_indexctl_empty
 enum gx_status gx_indexctl_lines_read(const char *path, enum gx_indexctl_empty empty, struct gx_indexctl_lines *out)
 {
     *out = (struct gx_indexctl_lines){NULL, 0, NULL};
-    bool is_input = strcmp(path, "-") == 0;
-    FILE *file = is_input ? stdin : fopen(path, "re");
-    if (file == NULL)
-        return gx_indexctl_fail(errno == ENOENT ? GX_E_NOT_FOUND : GX_E_IO, "cannot open %s: %s", path,
-                                strerror(errno));
-    size_t len = 0;
-    enum gx_status status = slurp(file, is_input ? "the standard input" : path, &out->text, &len);
-    if (!is_input)
-        (void)fclose(file);
+    size_t len;
+    enum gx_status status = gx_indexctl_lines_slurp(path, &out->text, &len);
     if (status == GX_OK) {
         out->items = calloc(count_lines(out->text, len), sizeof(*out->items));
         status = out->items != NULL ? split(path, len, empty, out)

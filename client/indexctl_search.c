@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "indexctl_command.h"
 #include "indexctl_json.h"
@@ -28,24 +27,6 @@ struct search {
 };
 
 /* ---------------------------------------------------------------- preparation */
-
-/* "faces.npy", "faces.npy:12"; a file that is called so is taken as a file. */
-static enum gx_status split_probe(struct search *s, const char *probe)
-{
-    s->file = strdup(probe);
-    if (s->file == NULL)
-        return gx_indexctl_fail(GX_E_NOMEM, "out of memory");
-    char *colon = strrchr(s->file, ':');
-    int64_t row;
-    if (colon == NULL || colon == s->file || access(probe, F_OK) == 0)
-        return GX_OK;
-    if (!gx_indexctl_args_integer(colon + 1, 0, INT64_MAX, &row))
-        return gx_indexctl_fail(GX_E_INVALID, "--probe is FILE or FILE:ROW with a row number from 0, not '%s'", probe);
-    *colon = '\0';
-    s->one = true;
-    s->row = (uint64_t)row;
-    return GX_OK;
-}
 
 static enum gx_status take_attributes(struct search *s)
 {
@@ -96,7 +77,7 @@ static enum gx_status prepare(struct search *s)
     const struct gx_indexctl_args *a = s->session->args;
     if (a->probe == NULL)
         return gx_indexctl_fail(GX_E_INVALID, "--probe is missing: a file of embeddings, or FILE:ROW");
-    enum gx_status status = split_probe(s, a->probe);
+    enum gx_status status = gx_indexctl_source_split(a->probe, &s->file, &s->one, &s->row);
     if (status == GX_OK)
         status = take_options(s);
     if (status == GX_OK)

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "indexctl_args.h"
 #include "indexctl_jsonl.h"
 
 enum format { FVECS, NPY, JSONL };
@@ -483,4 +485,23 @@ enum gx_status gx_indexctl_source_skip(struct gx_indexctl_source *source, uint64
     }
     gx_indexctl_source_batch_fini(&batch);
     return status;
+}
+
+enum gx_status gx_indexctl_source_split(const char *probe, char **out_file, bool *out_one, uint64_t *out_row)
+{
+    *out_one = false;
+    *out_row = 0;
+    *out_file = strdup(probe);
+    if (*out_file == NULL)
+        return gx_indexctl_fail(GX_E_NOMEM, "out of memory");
+    char *colon = strrchr(*out_file, ':');
+    int64_t row;
+    if (colon == NULL || colon == *out_file || access(probe, F_OK) == 0)
+        return GX_OK;
+    if (!gx_indexctl_args_integer(colon + 1, 0, INT64_MAX, &row))
+        return gx_indexctl_fail(GX_E_INVALID, "--probe is FILE or FILE:ROW with a row number from 0, not '%s'", probe);
+    *colon = '\0';
+    *out_one = true;
+    *out_row = (uint64_t)row;
+    return GX_OK;
 }

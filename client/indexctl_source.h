@@ -27,6 +27,10 @@ struct gx_indexctl_batch {
 };
 void gx_indexctl_source_batch_fini(struct gx_indexctl_batch *batch); /* wipes the rows */
 
+/* "faces.npy", or "faces.npy:12", its row 12; a file that is called so is taken as a file. @out_file is malloc'ed.
+ * GX_E_INVALID, GX_E_NOMEM. */
+GX_MUST enum gx_status gx_indexctl_source_split(const char *probe, char **out_file, bool *out_one, uint64_t *out_row);
+
 /* @path "-" is the standard input. @format "fvecs", "npy", "jsonl", or NULL: by the name's end. Reads the head:
  * afterwards the dimension is known. GX_E_NOT_FOUND, GX_E_IO, GX_E_FORMAT, GX_E_INVALID. @path must outlive the source.
  */

@@ -201,11 +201,16 @@ void gx_indexctl_table_stats(FILE *out, const struct gx_client_gallery_stats *s)
     property(out, "name", "%s%s", s->name, s->loaded ? "" : " (still loading)");
     property(out, "engine", "%s", s->engine);
     property(out, "records", "%s", COUNT(s->records));
+    if (s->quarantined > 0)
+        property(out, "quarantined", "%s (of the records: under a legal hold, out of every search)",
+                 COUNT(s->quarantined));
     property(out, "indexed", "%s", COUNT(s->indexed));
     property(out, "tail", "%s (scanned beside the index)", COUNT(s->tail));
     property(out, "dead", "%s (removed, not yet out of the index; never returned)", COUNT(s->dead));
     property(out, "epoch", "%" PRIu64, s->epoch);
     property(out, "memory", "%s rows, %s index", BYTES(s->row_bytes), BYTES(s->index_bytes));
+    property(out, "disk", "%s free, %s ballast (of the whole server)", BYTES(s->disk_free_bytes),
+             BYTES(s->ballast_bytes));
     if (s->build.running)
         property(out, "build", "%s: %s, %s of %s rows", s->build.engine, s->build.stage, COUNT(s->build.rows_done),
                  COUNT(s->build.rows_total));
@@ -261,13 +266,14 @@ enum gx_status gx_indexctl_table_answer(FILE *out, uint64_t probe, const struct 
 void gx_indexctl_table_record(struct gx_indexctl_table *t, const struct gx_client_stored *record)
 {
     const struct gx_client_record *r = &record->record;
-    TITLES(t, "record_id", "subject_id", "arrest_id", "captured", "enrolled", ">epoch", "attributes");
+    TITLES(t, "record_id", "subject_id", "arrest_id", "captured", "enrolled", ">epoch", "searched", "attributes");
     gx_indexctl_table_cell(t, "%s", r->record_id);
     gx_indexctl_table_cell(t, "%s", r->subject_id);
     gx_indexctl_table_cell(t, "%s", r->arrest_id);
     gx_indexctl_table_cell(t, "%s", TIME(r->captured_at_us));
     gx_indexctl_table_cell(t, "%s", TIME(record->enrolled_at_us / 1000000 * 1000000));
     gx_indexctl_table_cell(t, "%" PRIu64, record->epoch);
+    gx_indexctl_table_cell(t, "%s", record->quarantined ? "no" : "yes");
     char attributes[256];
     size_t len = 0;
     attributes[0] = '\0';
@@ -275,6 +281,19 @@ void gx_indexctl_table_record(struct gx_indexctl_table *t, const struct gx_clien
         len += (size_t)snprintf(attributes + len, sizeof(attributes) - len, "%s%s=%s", i > 0 ? " " : "",
                                 r->attribute_keys[i], r->attribute_values[i]);
     gx_indexctl_table_cell(t, "%s%s", attributes, len >= sizeof(attributes) ? "…" : "");
+}
+
+/* ---------------------------------------------------------------- holds */
+
+void gx_indexctl_table_hold_row(struct gx_indexctl_table *t, const struct gx_client_hold *hold)
+{
+    TITLES(t, "reference", "kind", "id", ">records", "searched", "since");
+    gx_indexctl_table_cell(t, "%s", hold->reference);
+    gx_indexctl_table_cell(t, "%s", gx_indexctl_json_kind(hold->kind));
+    gx_indexctl_table_cell(t, "%s", hold->id[0] != '\0' ? hold->id : "(nothing enrolled)");
+    gx_indexctl_table_cell(t, "%s", COUNT(hold->records));
+    gx_indexctl_table_cell(t, "%s", hold->quarantine ? "no" : "yes");
+    gx_indexctl_table_cell(t, "%s", TIME(hold->placed_at_us / 1000000 * 1000000));
 }
 
 /* ---------------------------------------------------------------- tickets */
@@ -286,7 +305,7 @@ static int64_t reached_at(const struct gx_client_ticket *t)
     case GX_CLIENT_TICKET_ACCEPTED: return t->accepted_at_us;
     case GX_CLIENT_TICKET_ERASED: return t->erased_at_us;
     case GX_CLIENT_TICKET_VERIFIED: return t->verified_at_us;
-    case GX_CLIENT_TICKET_FAILED: break;
+    case GX_CLIENT_TICKET_FAILED: return t->failed_at_us;
     }
     return 0;
 }
@@ -316,8 +335,27 @@ void gx_indexctl_table_ticket(FILE *out, const struct gx_client_ticket *t)
     property(out, "epoch", "%" PRIu64, t->epoch);
     property(out, "accepted", "%s", TIME(t->accepted_at_us));
     property(out, "unindexed", "%s", TIME(t->unindexed_at_us));
+    property(out, "flushed", "%s", TIME(t->flushed_at_us));
+    property(out, "compacted", "%s", TIME(t->compacted_at_us));
+    property(out, "unlinked", "%s", TIME(t->unlinked_at_us));
     property(out, "erased", "%s", TIME(t->erased_at_us));
     property(out, "verified", "%s", TIME(t->verified_at_us));
+    property(out, "due", "%s", TIME(t->deadline_at_us));
+    if (t->attempts > 0)
+        property(out, "attempts", "%s", COUNT(t->attempts));
+    if (t->failed_at_us != 0)
+        property(out, "failed", "%s", TIME(t->failed_at_us));
+    if (t->erased_at_us != 0)
+        property(out, "rewritten", "%s files, %s bytes; %s files removed", COUNT(t->files_rewritten),
+                 COUNT(t->bytes_rewritten), COUNT(t->files_removed));
+    if (t->verified_at_us != 0)
+        property(out, "checked", "%s: %s files, %s bytes; %s left out by key range; found before: %s",
+                 gx_indexctl_json_method(t->method), COUNT(t->files_scanned), COUNT(t->bytes_scanned),
+                 COUNT(t->files_left_out), COUNT(t->control_hits));
+    if (t->certificate != 0)
+        property(out, "certificate", "%" PRIu64, t->certificate);
+    if (t->n_backups > 0)
+        property(out, "in backups", "%s", t->backups);
     if (t->problem[0] != '\0')
         property(out, "problem", "%s", t->problem);
 }

@@ -39,6 +39,7 @@ void gx_indexctl_table_imported(FILE *out, const struct gx_indexctl_imported *im
 GX_MUST enum gx_status gx_indexctl_table_answer(FILE *out, uint64_t probe, const struct gx_client_answer *answer);
 /* Adds to @table, which begins zeroed. */
 void gx_indexctl_table_record(struct gx_indexctl_table *table, const struct gx_client_stored *record);
+void gx_indexctl_table_hold_row(struct gx_indexctl_table *table, const struct gx_client_hold *hold);
 void gx_indexctl_table_ticket_row(struct gx_indexctl_table *table, const struct gx_client_ticket *ticket);
 void gx_indexctl_table_ticket(FILE *out, const struct gx_client_ticket *ticket);
 

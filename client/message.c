@@ -145,7 +145,7 @@ enum gx_status gx_message_unpack(const ProtobufCMessageDescriptor *type, const u
 
 size_t gx_message_room(size_t len)
 {
-    return 32 * len + ((size_t)64 << 10);
+    return 32 * len + ((size_t)4 << 20); /* 10,000 outcomes without a word are 20 kB, and unfold to 2 MB */
 }
 
 enum gx_status gx_message_call(const gx_client *client, const char *method, const ProtobufCMessage *request,

@@ -11,8 +11,17 @@
 #define GX_MUST         __attribute__((warn_unused_result))
 #define GX_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define GX_COUNT_OF(a)  (sizeof(a) / sizeof((a)[0]))
-#define GX_MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define GX_MAX(a, b)    ((a) > (b) ? (a) : (b))
+
+/* Each argument is evaluated once: it may be a call whose answer changes. */
+#define GX_MIN(a, b)          GX_PICK_(a, b, <, __COUNTER__)
+#define GX_MAX(a, b)          GX_PICK_(a, b, >, __COUNTER__)
+#define GX_PICK_(a, b, op, n) GX_PICK__(a, b, op, n)
+#define GX_PICK__(a, b, op, n)                                                                                         \
+    ({                                                                                                                 \
+        __typeof__(a) a_##n = (a);                                                                                     \
+        __typeof__(b) b_##n = (b);                                                                                     \
+        a_##n op b_##n ? a_##n : b_##n;                                                                                \
+    })
 
 /* A piece of text or bytes that somebody else owns; not NUL-terminated. */
 struct gx_slice {

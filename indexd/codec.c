@@ -299,9 +299,9 @@ enum gx_status gx_codec_record_encode(const struct gx_record *record, struct gx_
     return GX_OK;
 }
 
+/* Once per candidate: attributes beyond n_attributes are not cleared. */
 enum gx_status gx_codec_record_decode(struct gx_slice value, struct gx_record *out, struct gx_err *err)
 {
-    *out = (struct gx_record){0};
     struct reader r = begin(value);
     int64_t enrolled_at_us = (int64_t)take_le(&r, 8);
     uint64_t epoch = take_le(&r, 8);
@@ -441,14 +441,36 @@ enum gx_status gx_codec_gallery_decode(struct gx_slice value, struct gx_gallery_
 
 /* ---------------------------------------------------------------- tickets */
 
-#define TICKET_FIXED_LEN (1 + 8 + 1 + 1 + 4 + 3 * 8 + 4 * 8 + 1 + 2 + 2)
+/* The eight-byte fields of a ticket, in their order on disk. */
+#define TICKET_NUMBERS(X)                                                                                              \
+    X(uint64_t, n_records)                                                                                             \
+    X(uint64_t, n_unmatched)                                                                                           \
+    X(uint64_t, epoch)                                                                                                 \
+    X(int64_t, accepted_at_us)                                                                                         \
+    X(int64_t, unindexed_at_us)                                                                                        \
+    X(int64_t, flushed_at_us)                                                                                          \
+    X(int64_t, compacted_at_us)                                                                                        \
+    X(int64_t, unlinked_at_us)                                                                                         \
+    X(int64_t, erased_at_us)                                                                                           \
+    X(int64_t, verified_at_us)                                                                                         \
+    X(int64_t, failed_at_us)                                                                                           \
+    X(uint64_t, attempts)                                                                                              \
+    X(uint64_t, files_rewritten)                                                                                       \
+    X(uint64_t, bytes_rewritten)                                                                                       \
+    X(uint64_t, files_removed)                                                                                         \
+    X(uint64_t, files_scanned)                                                                                         \
+    X(uint64_t, bytes_scanned)                                                                                         \
+    X(uint64_t, files_left_out)                                                                                        \
+    X(uint64_t, control_hits)                                                                                          \
+    X(uint64_t, certificate)
+#define TICKET_FIXED_LEN (1 + 8 + 1 + 1 + 1 + 4 + 20 * 8 + 1 + 2 + 2)
 #define PROBLEM_MAX      GX_ERR_TEXT_MAX
 
 static enum gx_status check_ticket(const struct gx_ticket *ticket, struct gx_err *err)
 {
     if (ticket->state < GX_TICKET_ACCEPTED || ticket->state > GX_TICKET_FAILED || ticket->kind < GX_ID_RECORD ||
-        ticket->kind > GX_ID_SUBJECT)
-        return gx_fail(err, GX_E_INVALID, "the state or the kind of ids of a ticket is unknown");
+        ticket->kind > GX_ID_SUBJECT || ticket->method > GX_TICKET_STRUCTURAL)
+        return gx_fail(err, GX_E_INVALID, "the state, the method or the kind of ids of a ticket is unknown");
     if (ticket->gallery.len < 1 || ticket->gallery.len > GX_NAME_MAX || ticket->order_ref.len > GX_ORDER_REF_MAX ||
         ticket->problem.len > PROBLEM_MAX)
         return gx_fail(err, GX_E_INVALID, "a text of a ticket is too long");
@@ -483,14 +505,11 @@ enum gx_status gx_codec_ticket_encode(const struct gx_ticket *ticket, struct gx_
     put_le(&w, ticket->number, 8);
     put_le(&w, ticket->state, 1);
     put_le(&w, ticket->kind, 1);
+    put_le(&w, ticket->method, 1);
     put_le(&w, ticket->gallery_number, 4);
-    put_le(&w, ticket->n_records, 8);
-    put_le(&w, ticket->n_unmatched, 8);
-    put_le(&w, ticket->epoch, 8);
-    put_le(&w, (uint64_t)ticket->accepted_at_us, 8);
-    put_le(&w, (uint64_t)ticket->unindexed_at_us, 8);
-    put_le(&w, (uint64_t)ticket->erased_at_us, 8);
-    put_le(&w, (uint64_t)ticket->verified_at_us, 8);
+#define PUT(type, field) put_le(&w, (uint64_t)ticket->field, 8);
+    TICKET_NUMBERS(PUT)
+#undef PUT
     put_le(&w, ticket->gallery.len, 1);
     put_le(&w, ticket->order_ref.len, 2);
     put_le(&w, ticket->problem.len, 2);
@@ -525,24 +544,21 @@ enum gx_status gx_codec_ticket_decode(struct gx_slice value, struct gx_arena *ar
     struct gx_ticket t = {0};
     struct reader r = begin(value);
     t.number = take_le(&r, 8);
-    uint64_t state = take_le(&r, 1), kind = take_le(&r, 1);
+    uint64_t state = take_le(&r, 1), kind = take_le(&r, 1), method = take_le(&r, 1);
     t.gallery_number = (uint32_t)take_le(&r, 4);
-    t.n_records = take_le(&r, 8);
-    t.n_unmatched = take_le(&r, 8);
-    t.epoch = take_le(&r, 8);
-    t.accepted_at_us = (int64_t)take_le(&r, 8);
-    t.unindexed_at_us = (int64_t)take_le(&r, 8);
-    t.erased_at_us = (int64_t)take_le(&r, 8);
-    t.verified_at_us = (int64_t)take_le(&r, 8);
+#define TAKE(type, field) t.field = (type)take_le(&r, 8);
+    TICKET_NUMBERS(TAKE)
+#undef TAKE
     uint64_t gallery_len = take_le(&r, 1), order_len = take_le(&r, 2), problem_len = take_le(&r, 2);
     t.gallery = take_text(&r, gallery_len, 1, GX_NAME_MAX);
     t.order_ref = take_text(&r, order_len, 0, GX_ORDER_REF_MAX);
     t.problem = take_text(&r, problem_len, 0, PROBLEM_MAX);
     /* Each rno takes a byte at least: no allocation that the value does not pay for. */
     if (state < GX_TICKET_ACCEPTED || state > GX_TICKET_FAILED || kind < GX_ID_RECORD || kind > GX_ID_SUBJECT ||
-        t.n_records > GX_EXPUNGE_MAX || t.n_records > r.left)
+        method > GX_TICKET_STRUCTURAL || t.n_records > GX_EXPUNGE_MAX || t.n_records > r.left)
         reject(&r);
     t.state = (enum gx_ticket_state)state;
+    t.method = (enum gx_ticket_method)method;
     t.kind = (enum gx_id_kind)kind;
     uint64_t *rnos = NULL;
     if (!r.bad && arena != NULL && t.n_records > 0)

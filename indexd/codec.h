@@ -43,15 +43,57 @@ enum gx_ticket_state {
     GX_TICKET_VERIFIED = 3,
     GX_TICKET_FAILED = 4,
 };
+/* How it was found that nothing is left. */
+enum gx_ticket_method {
+    GX_TICKET_UNCHECKED = 0,
+    GX_TICKET_BYTES = 1, /* the rows' bytes were looked for in the files */
+    GX_TICKET_STRUCTURAL =
+        2, /* the rows are not known any more: no file that can hold them is older than the erasure */
+};
 struct gx_ticket {
     uint64_t number; /* from 1, never reused; text form "T-%08llu" */
     enum gx_ticket_state state;
     enum gx_id_kind kind;
+    enum gx_ticket_method method;
     uint32_t gallery_number;
     struct gx_slice gallery, order_ref, problem;
     uint64_t n_records, n_unmatched, epoch;
-    int64_t accepted_at_us, unindexed_at_us, erased_at_us, verified_at_us;
-    const uint64_t *rnos; /* [n_records], ascending */
+    /* Facts, each true from its time on; 0 = not yet. */
+    int64_t accepted_at_us, unindexed_at_us, flushed_at_us, compacted_at_us, unlinked_at_us, erased_at_us,
+        verified_at_us, failed_at_us;
+    uint64_t attempts; /* to erase */
+    uint64_t files_rewritten, bytes_rewritten, files_removed;
+    uint64_t files_scanned, bytes_scanned, files_left_out, control_hits;
+    uint64_t certificate;           /* its serial number; 0 = none yet */
+    int64_t deadline_at_us;         /* not stored: the server's present rule, 0 = not known */
+    const uint64_t *rnos;           /* [n_records], ascending */
+    const struct gx_slice *backups; /* [n_backups] not stored: ids of those that may still hold its records */
+    size_t n_backups;
+};
+
+/* A backup, as the default family keeps it. */
+enum gx_backup_state {
+    GX_BACKUP_UNFINISHED = 1, /* begun: what there is of it may hold records */
+    GX_BACKUP_COMPLETE = 2,
+    GX_BACKUP_GONE = 3, /* its files were deleted */
+    /* Not stored, but told: */
+    GX_BACKUP_RUNNING = 4, /* UNFINISHED, being made now */
+    GX_BACKUP_EXPIRED = 5, /* COMPLETE, but past its time, and its files could not be deleted */
+};
+struct gx_backup {
+    uint64_t number; /* from 1, never reused; text form "B-%08llu" */
+    enum gx_backup_state state;
+    int64_t created_at_us; /* begun: whatever was erased before is not in it */
+    int64_t expires_at_us; /* 0 = never by itself */
+    int64_t gone_at_us;
+    uint64_t epoch; /* of the store when it was begun */
+    uint64_t n_bytes, n_files;
+    char directory[GX_BACKUP_DIR_MAX + 1]; /* where it was made */
+};
+
+/* The keyed hashes that one row of a ticket stood under: kept until it is VERIFIED, to find the files that held it. */
+struct gx_row_keys {
+    struct gx_key record, arrest, subject; /* all zero = it had none */
 };
 
 /* The remembered outcome of a mutation with a request id. */
@@ -80,13 +122,25 @@ struct gx_slice gx_codec_key_store_uuid(void); /* uuid */
 struct gx_slice gx_codec_key_next_rno(void);   /* counters: the number that the next one gets */
 struct gx_slice gx_codec_key_next_gallery(void);
 struct gx_slice gx_codec_key_next_ticket(void);
-struct gx_slice gx_codec_key_epoch(void); /* counter: of the last mutation */
-#define GX_KEY_GALLERY_LEN    5           /* 'g', gallery u32 */
+struct gx_slice gx_codec_key_epoch(void);       /* counter: of the last mutation */
+struct gx_slice gx_codec_key_signing_key(void); /* digest of the public key that certificates are signed with */
+#define GX_KEY_GALLERY_LEN    5                 /* 'g', gallery u32 */
 #define GX_KEY_GALLERY_PREFIX "g"
 void gx_codec_key_gallery(uint32_t number, uint8_t out[GX_KEY_GALLERY_LEN]);
 #define GX_KEY_REQUEST_LEN    17 /* 'r', keyed hash of the request id */
 #define GX_KEY_REQUEST_PREFIX "r"
 void gx_codec_key_request(const struct gx_key *key, uint8_t out[GX_KEY_REQUEST_LEN]);
+#define GX_KEY_CERTIFICATE_LEN 9 /* 'c', ticket number u64 */
+void gx_codec_key_certificate(uint64_t ticket, uint8_t out[GX_KEY_CERTIFICATE_LEN]);
+
+#define GX_KEY_ERASURE_LEN 9 /* 'e', ticket number u64 */
+void gx_codec_key_erasure(uint64_t number, uint8_t out[GX_KEY_ERASURE_LEN]);
+
+struct gx_slice gx_codec_key_chain_end(void); /* the last certificate */
+
+#define GX_KEY_BACKUP_LEN    9 /* 'b', number u64 */
+#define GX_KEY_BACKUP_PREFIX "b"
+void gx_codec_key_backup(uint64_t number, uint8_t out[GX_KEY_BACKUP_LEN]);
 
 /* Key of the ledger family. */
 #define GX_KEY_TICKET_LEN 8 /* ticket number u64 */
@@ -99,6 +153,15 @@ void gx_codec_counter_encode(uint64_t counter, uint8_t out[GX_COUNTER_LEN]);
 GX_MUST enum gx_status gx_codec_counter_decode(struct gx_slice value, uint64_t *out, struct gx_err *err);
 void gx_codec_uuid_encode(const struct gx_uuid *uuid, uint8_t out[GX_UUID_VALUE_LEN]);
 GX_MUST enum gx_status gx_codec_uuid_decode(struct gx_slice value, struct gx_uuid *out, struct gx_err *err);
+
+#define GX_DIGEST_VALUE_LEN 33 /* format byte, 32 bytes */
+void gx_codec_digest_encode(const struct gx_digest *digest, uint8_t out[GX_DIGEST_VALUE_LEN]);
+GX_MUST enum gx_status gx_codec_digest_decode(struct gx_slice value, struct gx_digest *out, struct gx_err *err);
+
+/* A certificate: format byte, its bytes. The decoded slice points into @value. */
+GX_MUST enum gx_status gx_codec_certificate_encode(struct gx_slice certificate, struct gx_arena *arena,
+                                                   struct gx_slice *out, struct gx_err *err);
+GX_MUST enum gx_status gx_codec_certificate_decode(struct gx_slice value, struct gx_slice *out, struct gx_err *err);
 
 /* emb value: format byte, 3 zero bytes, crc32c of the row, little-endian float32 row. */
 #define GX_EMB_HEADER_LEN 8
@@ -124,6 +187,22 @@ GX_MUST enum gx_status gx_codec_ticket_encode(const struct gx_ticket *ticket, st
                                               struct gx_slice *out, struct gx_err *err);
 /* rnos are copied into the arena (@arena NULL: they are checked, and left NULL); slices point into @value. */
 GX_MUST enum gx_status gx_codec_ticket_decode(struct gx_slice value, struct gx_arena *arena, struct gx_ticket *out,
+                                              struct gx_err *err);
+/* default family: where the chain of certificates ends. */
+#define GX_CHAIN_END_LEN 41 /* format byte, serial u64, digest */
+void gx_codec_chain_end_encode(uint64_t serial, const struct gx_digest *digest, uint8_t out[GX_CHAIN_END_LEN]);
+GX_MUST enum gx_status gx_codec_chain_end_decode(struct gx_slice value, uint64_t *out_serial,
+                                                 struct gx_digest *out_digest, struct gx_err *err);
+/* default family: the rows of a ticket that is not VERIFIED, in the order of its rnos. */
+GX_MUST enum gx_status gx_codec_erasure_encode(const struct gx_row_keys *rows, size_t n, struct gx_arena *arena,
+                                               struct gx_slice *out, struct gx_err *err);
+/* Exactly @n rows, copied out. GX_E_CORRUPT. */
+GX_MUST enum gx_status gx_codec_erasure_decode(struct gx_slice value, struct gx_row_keys *out_rows, size_t n,
+                                               struct gx_err *err);
+/* default family: a backup; its number is in the key. */
+#define GX_BACKUP_VALUE_MAX (52 + GX_BACKUP_DIR_MAX)
+size_t gx_codec_backup_encode(const struct gx_backup *backup, uint8_t out[GX_BACKUP_VALUE_MAX]);
+GX_MUST enum gx_status gx_codec_backup_decode(struct gx_slice key, struct gx_slice value, struct gx_backup *out,
                                               struct gx_err *err);
 #define GX_REQUEST_MEMORY_LEN 72
 void gx_codec_request_encode(const struct gx_request_memory *memory, uint8_t out[GX_REQUEST_MEMORY_LEN]);

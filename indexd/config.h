@@ -21,16 +21,28 @@
     X(server, call_memory, COUNT, 64, 1, 4096, "MiB", "memory that one call may use")                                  \
     X(server, grace, COUNT, 10, 0, 3600, "seconds", "how long running calls may take when the server stops")           \
     X(store, cache, COUNT, 64, 8, 1048576, "MiB", "block cache of the store")                                          \
-    X(store, rate_limit, COUNT, 0, 0, 1048576, "MiB/s", "bound of background writes to the store; 0: none")            \
+    X(store, rate_limit, COUNT, 200, 0, 1048576, "MiB/s", "bound of background writes to the store; 0: none")          \
     X(store, write_queue, COUNT, 4096, 1, 1000000, "requests", "writes that may wait for the disk; more: BUSY")        \
+    X(store, ballast, COUNT, 128, 0, 65536, "MiB",                                                                     \
+      "room kept so that a full disk does not stop an expungement; 0: none")                                           \
+    X(store, min_free, REAL, 5, 0, 50, "percent",                                                                      \
+      "of the disk (10 GiB at most): enrolment is refused when less is free; 0: never")                                \
     X(ledger, path, TEXT, "", 0, 255, "path", "the outer ledger; empty: expunge.log in the data directory")            \
     X(ledger, mirror, TEXT, "", 0, 255, "path", "a second copy of the ledger, on another disk; empty: none")           \
+    X(erase, deadline, COUNT, 60, 1, 31536000, "seconds",                                                              \
+      "from the acknowledgement of an expungement to VERIFIED; past it health says so")                                \
+    X(erase, scan_all, COUNT, 4096, 1, 1048576, "MiB",                                                                 \
+      "rows up to which the proof reads every file; with more, tables that cannot hold what was erased are left out")  \
+    X(rows, float, TEXT, "ram", 1, 8, "ram or file",                                                                   \
+      "where the float rows of galleries are: in memory, or in files of the data directory when they are larger")      \
+    X(index, hnsw_from, COUNT, 2000000, 1, 4000000000, "rows",                                                         \
+      "rows from which the engine 'auto' is hnsw, below it is scan")                                                   \
     X(index, tail_max, COUNT, 500000, 1000, 100000000, "rows",                                                         \
       "rows that an index may be behind before enrolment answers BUSY")                                                \
     X(index, rebuild_dead, REAL, 0.1, 0.001, 1, "fraction",                                                            \
       "dead entries at which an index that cannot remove is rebuilt")                                                  \
-    X(index, rebuild_after, COUNT, 600, 1, 31536000, "seconds",                                                        \
-      "... or so long after a removal (ten times the last build, where that is less), so that the rows leave memory")  \
+    X(index, rebuild_after, COUNT, 30, 1, 31536000, "seconds",                                                         \
+      "... or so long after a removal, at most (sooner where a build is cheap, or the erasure is due)")                \
     X(log, level, COUNT, 2, 0, 3, "level", "0 errors, 1 warnings, 2 information, 3 debugging")
 
 #define GX_CONFIG_TYPE_TEXT  char

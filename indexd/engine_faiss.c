@@ -32,6 +32,7 @@
 #include <faiss/c_api/impl/AuxIndexStructures_c.h>
 #include <faiss/c_api/index_factory_c.h>
 #include <faiss/c_api/index_io_c.h>
+#include <faiss/c_api/utils/distances_c.h>
 
 #include "engine_faiss_gate.h"
 #include "engine_faiss_head.h"
@@ -79,14 +80,18 @@ enum gx_status gx_engine_faiss_fail(struct gx_err *err, enum gx_status status, c
 
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
 
-static void use_one_blas_thread(void)
+/* FAISS makes a block of zeros for each search while it trains. Of its default size, 16 MB, the making is most of the
+ * time that product quantisers take; half a megabyte stays in the allocator and in the processor's cache. */
+static void set_up_blas(void)
 {
     openblas_set_num_threads(1);
+    faiss_set_distance_compute_blas_query_bs(512);
+    faiss_set_distance_compute_blas_database_bs(256);
 }
 
 void gx_engine_faiss_thread_begin(void)
 {
-    pthread_once(&blas_once, use_one_blas_thread);
+    pthread_once(&blas_once, set_up_blas);
     omp_set_num_threads(1);
 }
 
@@ -235,9 +240,11 @@ static void wipe_free(float *p, size_t n)
 
 /* --- training --- */
 
-/* k-means of ours, because FAISS's own has a fixed seed and prints warnings. Its train finds the lists in place and
- * goes on from there. */
-static enum gx_status train_lists(struct faiss_engine *f, const float *rows, uint64_t n, struct gx_err *err)
+/* k-means of ours, because FAISS's own has a fixed seed and prints warnings, and leaves rows among the centroids. Its
+ * train finds the lists in place and goes on from there: @out_mixed, for codebooks, is what to train those on, or NULL.
+ */
+static enum gx_status train_lists(struct faiss_engine *f, const float *rows, uint64_t n, float **out_mixed,
+                                  uint64_t *out_n_mixed, struct gx_err *err)
 {
     size_t n_floats = (size_t)f->form.nlist * f->form.index_dim;
     float *centroids = malloc(n_floats * sizeof(float));
@@ -246,6 +253,8 @@ static enum gx_status train_lists(struct faiss_engine *f, const float *rows, uin
     enum gx_status status = gx_engine_faiss_train_centroids(&f->form, f->seed, rows, n, centroids, err);
     if (status == GX_OK && faiss_Index_add(faiss_IndexIVF_quantizer(f->ivf), f->form.nlist, centroids) != 0)
         status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "train the lists");
+    if (status == GX_OK && (f->form.code == GX_FAISS_CODE_PQ || f->form.code == GX_FAISS_CODE_FS))
+        status = gx_engine_faiss_train_mixtures(&f->form, f->seed, centroids, rows, n, out_mixed, out_n_mixed, err);
     wipe_free(centroids, n_floats);
     return status;
 }
@@ -255,33 +264,31 @@ static enum gx_status faiss_train(struct gx_engine *engine, const float *rows, u
     struct faiss_engine *f = of(engine);
     if (f->trained || f->broken)
         return gx_fail(err, GX_E_STATE, "engine %s is trained already: make a new one", engine->spec.text);
-    float *copy = NULL, *rotated = NULL;
-    uint64_t n_all = n;
-    enum gx_status status;
+    float *mixed = NULL, *rotated = NULL;
+    uint64_t n_mixed = 0;
+    enum gx_status status = GX_OK;
     f->broken = true; /* unless everything below succeeds */
-    GX_TRY_OUT(gx_engine_faiss_train_repeat(&f->form, rows, n, &copy, &n_all, err));
-    const float *all = copy != NULL ? copy : rows;
     if (f->form.opq_m != 0) {
         f->rotation = malloc((size_t)f->form.dim * f->form.index_dim * sizeof(float));
-        rotated = malloc(n_all * f->form.index_dim * sizeof(float));
+        rotated = malloc(n * f->form.index_dim * sizeof(float));
         if (f->rotation == NULL || rotated == NULL) {
             status = gx_fail(err, GX_E_NOMEM, "no memory for a training sample");
             goto out;
         }
-        GX_TRY_OUT(gx_engine_faiss_train_rotation(&f->form, all, n_all, f->rotation, err));
-        gx_engine_faiss_form_rotate(&f->form, f->rotation, all, n_all, rotated);
-        all = rotated;
+        GX_TRY_OUT(gx_engine_faiss_train_rotation(&f->form, rows, n, f->rotation, err));
+        gx_engine_faiss_form_rotate(&f->form, f->rotation, rows, n, rotated);
+        rows = rotated;
     }
     if (f->ivf != NULL)
-        GX_TRY_OUT(train_lists(f, all, n, err));
-    if (faiss_Index_train(f->index, (idx_t)n_all, all) != 0)
+        GX_TRY_OUT(train_lists(f, rows, n, &mixed, &n_mixed, err));
+    if (faiss_Index_train(f->index, (idx_t)(mixed != NULL ? n_mixed : n), mixed != NULL ? mixed : rows) != 0)
         status = gx_engine_faiss_fail(err, GX_E_INTERNAL, "train the index");
     else
         f->trained = true;
     f->broken = !f->trained;
 out:
-    wipe_free(copy, copy == NULL ? 0 : n_all * f->form.dim);
-    wipe_free(rotated, rotated == NULL ? 0 : n_all * f->form.index_dim);
+    wipe_free(mixed, n_mixed * f->form.index_dim);
+    wipe_free(rotated, rotated == NULL ? 0 : n * f->form.index_dim);
     return status;
 }
 
@@ -488,28 +495,30 @@ static enum gx_status search_whole(struct faiss_engine *f, const float *probe, u
     return status;
 }
 
-static enum gx_status faiss_search(struct gx_engine *engine, const float *probe, const struct gx_engine_effort *effort,
-                                   size_t n_wanted, struct gx_engine_hit *out_hits, size_t *out_n,
-                                   uint64_t *out_scanned, float *out_effort, struct gx_err *err)
+static enum gx_status faiss_search(struct gx_engine *engine, const struct gx_engine_ask *ask, struct gx_arena *arena,
+                                   struct gx_engine_answer *answer, struct gx_err *err)
 {
     struct faiss_engine *f = of(engine);
-    size_t k = GX_MIN(n_wanted, (size_t)faiss_Index_ntotal(f->index));
+    const float *probe = ask->probes[0];
+    size_t k = GX_MIN(ask->n_wanted, (size_t)faiss_Index_ntotal(f->index));
     uint32_t knob;
-    GX_TRY(gx_engine_faiss_form_knob(&f->form, effort, k, &knob, out_effort, err));
+    GX_TRY(gx_engine_faiss_form_knob(&f->form, &ask->effort, k, &knob, &answer->effort, err));
     GX_TRY(check_usable(f, err));
     if (k == 0)
         return GX_OK;
     struct work work = {0};
+    GX_TRY(gx_arena_array(arena, k, sizeof(*answer->hits), &answer->hits, err));
     GX_TRY(get_work(f, k, &work, err));
     if (f->rotation != NULL) {
         gx_engine_faiss_form_rotate(&f->form, f->rotation, probe, 1, work.probe);
         probe = work.probe;
     }
-    enum gx_status status = is_preassigned(f) ? search_lists(f, probe, knob, k, &work, out_scanned, err)
-                                              : search_whole(f, probe, knob, k, &work, out_scanned, err);
+    enum gx_status status = is_preassigned(f) ? search_lists(f, probe, knob, k, &work, &answer->scanned, err)
+                                              : search_whole(f, probe, knob, k, &work, &answer->scanned, err);
     for (size_t i = 0; i < k && status == GX_OK; i++)
         if (work.labels[i] >= 0)
-            out_hits[(*out_n)++] = (struct gx_engine_hit){(uint64_t)work.labels[i], work.scores[i]};
+            answer->hits[answer->n++] =
+                (struct gx_engine_hit){(uint64_t)work.labels[i], GX_ENGINE_NO_SLOT, work.scores[i]};
     if (f->rotation != NULL)
         explicit_bzero(work.probe, f->form.index_dim * sizeof(float));
     free(work.memory);

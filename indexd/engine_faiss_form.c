@@ -15,7 +15,7 @@
 
 #define PQ_CENTROIDS      256 /* PQm: a byte a part */
 #define FS_CENTROIDS      16  /* PQmx4fs: half a byte */
-#define ROWS_PER_CENTROID 4   /* fewer train nothing useful */
+#define ROWS_PER_CODE     4   /* fewer train nothing useful */
 #define FAISS_WARNS_BELOW 39  /* rows per centroid */
 #define SQ_ROWS_MIN       64  /* a scalar quantiser learns the range of each dimension */
 #define SAMPLE_PER_LIST   64
@@ -138,7 +138,7 @@ void gx_engine_faiss_form_fill(const struct gx_faiss_form *form, struct gx_engin
     out->nlist = form->nlist;
     out->hnsw_m = form->hnsw_m;
 
-    uint64_t min = ROWS_PER_CENTROID * GX_MAX((uint64_t)form->nlist, part_centroids(form));
+    uint64_t min = GX_MAX((uint64_t)form->nlist * GX_FAISS_ROWS_PER_LIST, part_centroids(form) * ROWS_PER_CODE);
     uint64_t lists = (uint64_t)form->nlist * SAMPLE_PER_LIST;
     uint64_t max = GX_MAX(GX_MIN(lists, SAMPLE_LISTS_MAX), min);
     if (form->code == GX_FAISS_CODE_SQ8) {
@@ -152,8 +152,9 @@ void gx_engine_faiss_form_fill(const struct gx_faiss_form *form, struct gx_engin
     out->train_min = min;
     out->train_max = max;
     /* Product codes order the near ones badly: 500 rescored for 50 wanted (the others: 100 to 200) reach what the lists
-     * hold. */
-    out->overfetch = form->code == GX_FAISS_CODE_PQ || form->code == GX_FAISS_CODE_FS ? 10 : 4;
+     * hold. Codes of bytes are for memory first; more make up for their being trained on mixtures. */
+    out->overfetch = form->code == GX_FAISS_CODE_PQ ? 16 : form->code == GX_FAISS_CODE_FS ? 10 : 4;
+    out->candidates_min = 200;
 }
 
 void gx_engine_faiss_form_factory(const struct gx_faiss_form *form, char out[GX_FAISS_FACTORY_MAX])

@@ -8,6 +8,10 @@
 #define GX_ENGINE_FAISS_FORMS                                                                                          \
     "[OPQm[_d],] Flat | IVFn[_HNSWm],(Flat|SQ8|SQfp16|PQm|PQmx4fs) | HNSWm,(Flat|SQ8), for example IVF1024,SQ8"
 
+/* Fewer rows are in no centroid's mean, so that none of them is left in it. Also: rows per list of the smallest sample
+ * that is trained on. */
+#define GX_FAISS_ROWS_PER_LIST 8
+
 enum gx_faiss_family { GX_FAISS_FLAT, GX_FAISS_IVF, GX_FAISS_HNSW };
 enum gx_faiss_code { GX_FAISS_CODE_FLAT, GX_FAISS_CODE_SQ8, GX_FAISS_CODE_SQFP16, GX_FAISS_CODE_PQ, GX_FAISS_CODE_FS };
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
-#include "gallery_private.h"
+#include "hold_private.h"
 #include "vec.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
@@ -19,8 +19,9 @@
 struct entry {
     struct gx_record record; /* slices in the arena */
     struct gx_key id, arrest, subject;
-    uint8_t *emb; /* encoded */
-    uint64_t rno; /* given by prepare; 0 = it is enrolled already */
+    uint8_t *emb;     /* encoded */
+    uint64_t rno;     /* given by prepare; 0 = it is enrolled already */
+    bool quarantined; /* by a hold that waits for it */
 };
 
 struct enrolment {
@@ -140,6 +141,7 @@ static enum gx_status take_request(struct gx_galleries *galleries, const struct 
     if (in->n < 1 || in->n > GX_INSERT_MAX)
         return gx_fail(err, GX_E_INVALID, "records: 1..%d, got %zu", GX_INSERT_MAX, in->n);
     GX_TRY(gx_gallery_find(galleries, in->gallery, true, &e->gallery, err));
+    GX_TRY(gx_galleries_check_room(galleries, err));
     GX_TRY(check_tail(galleries, e->gallery, err));
     float *unit;
     e->n = in->n;
@@ -187,13 +189,26 @@ static enum gx_status find_enrolled(const struct enrolment *e, const struct entr
     return GX_OK;
 }
 
+/* May it come in, and into searches? */
+static enum gx_status check_state(struct gx_galleries *galleries, struct entry *entry, struct gx_err *err)
+{
+    const struct gx_key *arrest = entry->record.arrest_id.len > 0 ? &entry->arrest : NULL;
+    bool record_gone = gx_ledger_is_expunged(galleries->ledger, GX_ID_RECORD, &entry->id);
+    bool gone = record_gone || (arrest != NULL && gx_ledger_is_expunged(galleries->ledger, GX_ID_ARREST, arrest));
+    enum gx_policy_state next;
+    enum gx_policy_state state = gone ? GX_POLICY_ACCEPTED : gx_hold_state(galleries, &entry->id, arrest);
+    enum gx_status status = gx_policy_next(state, GX_POLICY_ENROL, &next, err);
+    entry->quarantined = next == GX_POLICY_QUARANTINED;
+    if (status == GX_OK)
+        return GX_OK;
+    return gx_fail(err, status, "its %s was expunged by order and cannot be enrolled again",
+                   record_gone ? "record id" : "arrest");
+}
+
 static enum gx_status check_entry(struct gx_galleries *galleries, struct enrolment *e, struct entry *entry,
                                   struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err)
 {
-    if (gx_ledger_holds(galleries->ledger, GX_ID_RECORD, &entry->id))
-        return gx_fail(err, GX_E_EXPUNGED, "its record id was expunged by order and cannot be enrolled again");
-    if (entry->record.arrest_id.len > 0 && gx_ledger_holds(galleries->ledger, GX_ID_ARREST, &entry->arrest))
-        return gx_fail(err, GX_E_EXPUNGED, "its arrest was expunged by order and cannot be enrolled again");
+    GX_TRY(check_state(galleries, entry, err));
     bool same;
     GX_TRY(find_enrolled(e, entry, batch, arena, &same, err));
     entry->rno = same ? 0 : 1;
@@ -224,8 +239,11 @@ static enum gx_status put_entry(struct gx_galleries *galleries, struct enrolment
         gx_codec_list_key(meta->number, &entry->subject, entry->rno, list_key);
         gx_store_batch_put(batch, GX_CF_BY_SUBJECT, list, nothing);
     }
-    struct gx_row columns = {
-        .rno = entry->rno, .captured_at_us = entry->record.captured_at_us, .subject = entry->subject, .record = rec};
+    struct gx_row columns = {.rno = entry->rno,
+                             .captured_at_us = entry->record.captured_at_us,
+                             .subject = entry->subject,
+                             .record = rec,
+                             .quarantined = entry->quarantined};
     const float *unit = (const float *)(const void *)(entry->emb + GX_EMB_HEADER_LEN);
     return gx_rows_append(e->gallery->rows, unit, &columns, err);
 }

@@ -131,7 +131,7 @@ static enum gx_status parent_of(const char *path, char out_dir[PATH_MAX], struct
     return GX_OK;
 }
 
-static enum gx_status sync_parent(const char *path, struct gx_err *err)
+enum gx_status gx_file_sync_parent(const char *path, struct gx_err *err)
 {
     char dir[PATH_MAX];
     GX_TRY(parent_of(path, dir, err));
@@ -180,13 +180,13 @@ enum gx_status gx_file_write(const char *path, struct gx_slice bytes, unsigned m
         return gx_fail(err, GX_E_EXISTS, "'%s' exists already", path);
     if (failed != 0)
         return gx_err_errno(err, why, "cannot put '%s' in place", path);
-    return sync_parent(path, err);
+    return gx_file_sync_parent(path, err);
 }
 
 enum gx_status gx_file_remove(const char *path, struct gx_err *err)
 {
     if (unlink(path) == 0)
-        return sync_parent(path, err);
+        return gx_file_sync_parent(path, err);
     if (errno != ENOENT)
         return gx_err_errno(err, errno, "cannot remove '%s'", path);
     /* Gone, perhaps through an earlier call whose sync failed: that is made good here, unless the directory is gone. */
@@ -222,7 +222,7 @@ out:
 enum gx_status gx_file_make_dir(const char *path, struct gx_err *err)
 {
     if (mkdir(path, 0700) == 0)
-        return sync_parent(path, err);
+        return gx_file_sync_parent(path, err);
     if (errno == EEXIST)
         return check_empty_dir(path, err);
     return gx_err_errno(err, errno, "cannot create directory '%s'", path);

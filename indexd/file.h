@@ -22,6 +22,9 @@ GX_MUST enum gx_status gx_file_write_all(int fd, const void *bytes, size_t len, 
 /* fsync of a directory: makes a rename, creation or unlink in it durable. */
 GX_MUST enum gx_status gx_file_sync_dir(const char *dir, struct gx_err *err);
 
+/* The same of the directory that @path stands in. */
+GX_MUST enum gx_status gx_file_sync_parent(const char *path, struct gx_err *err);
+
 /* unlink and fsync of the directory; a file that is not there is fine. */
 GX_MUST enum gx_status gx_file_remove(const char *path, struct gx_err *err);
 

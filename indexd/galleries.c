@@ -1,9 +1,9 @@
 /* A data directory, opened and closed.
  *
- * The path of opening: FORMAT (ours, this version) -> secret -> store -> counters and galleries -> outer ledger,
- * replayed
- * -> the ledger agrees with the store -> writer -> keeper, with the tickets that are not finished -> indexer, which
- * loads the galleries. Closing is the same list backwards.
+ * The path of opening: FORMAT (ours, this version) -> no other process, no unknown files -> secret -> store ->
+ * counters, certificate key and galleries -> outer ledger, replayed -> the ledger agrees with the store -> writer ->
+ * keeper, with the tickets that are not finished -> indexer, which loads the galleries. Closing is the same list
+ * backwards.
  *
  * What can go wrong: each step has its own one-line error that names the file and says what to do; nothing is repaired
  * or created by opening. */
@@ -19,7 +19,7 @@
 
 #include "clock.h"
 #include "file.h"
-#include "gallery_private.h"
+#include "hold_private.h"
 #include "log.h"
 
 #define KEY_SECRET_CHECK "secret_check" /* a uuid value: the first half of an HMAC of a constant */
@@ -37,7 +37,8 @@ static enum gx_status secret_check(const struct gx_secret *secret, struct gx_uui
     return GX_OK;
 }
 
-static enum gx_status put_first_counters(struct gx_store *store, const struct gx_secret *secret, struct gx_err *err)
+static enum gx_status put_first_counters(struct gx_store *store, const struct gx_secret *secret, const char *dir,
+                                         struct gx_err *err)
 {
     struct gx_store_batch *batch;
     struct gx_uuid uuid, check;
@@ -55,7 +56,9 @@ static enum gx_status put_first_counters(struct gx_store *store, const struct gx
     gx_writer_put_counter(batch, gx_codec_key_next_gallery(), 1);
     gx_writer_put_counter(batch, gx_codec_key_next_ticket(), 1);
     gx_writer_put_counter(batch, gx_codec_key_epoch(), 0);
-    enum gx_status status = gx_store_commit(store, batch, err);
+    enum gx_status status = gx_certificate_create_key(dir, batch, err);
+    if (status == GX_OK)
+        status = gx_store_commit(store, batch, err);
     gx_store_batch_free(batch);
     return status;
 }
@@ -68,7 +71,7 @@ static enum gx_status create_store(const char *dir, const struct gx_secret *secr
     GX_TRY(gx_file_path(dir, "store", path, sizeof(path), err));
     GX_TRY(gx_store_create(path, err));
     GX_TRY(gx_store_open(path, &options, &store, err));
-    enum gx_status status = put_first_counters(store, secret, err);
+    enum gx_status status = put_first_counters(store, secret, dir, err);
     gx_store_close(store);
     return status;
 }
@@ -118,7 +121,7 @@ enum gx_status gx_galleries_create(const char *dir, const char *ledger_path, str
 
 /* --- opening --- */
 
-static enum gx_status check_format(const char *dir, struct gx_err *err)
+enum gx_status gx_galleries_check_format(const char *dir, struct gx_err *err)
 {
     char path[1024];
     struct gx_arena arena;
@@ -259,7 +262,7 @@ static enum gx_status list_galleries(struct gx_galleries *galleries, struct gx_e
             status = gx_fail(err, GX_E_CORRUPT, "the store lists more than %d galleries", GX_GALLERIES_MAX);
             goto out;
         }
-        GX_TRY_OUT(gx_gallery_new(&meta, &galleries->list[galleries->n], err));
+        GX_TRY_OUT(gx_gallery_new(&meta, galleries->rows_dir, &galleries->list[galleries->n], err));
         galleries->n++;
     }
 out:
@@ -286,13 +289,35 @@ static enum gx_status open_ledger(struct gx_galleries *galleries, struct gx_err 
     return gx_replay_check(galleries, err);
 }
 
-/* Tickets whose rows may still be in a saved index. */
+static enum gx_status resume_ticket(struct gx_galleries *galleries, const struct gx_ticket *ticket,
+                                    struct gx_arena *arena, struct gx_err *err)
+{
+    struct gx_pending *pending;
+    struct gx_row_keys *keys;
+    struct gx_slice value;
+    uint8_t key[GX_KEY_ERASURE_LEN];
+    gx_codec_key_erasure(ticket->number, key);
+    GX_TRY(gx_arena_array(arena, ticket->n_records, sizeof(*keys), &keys, err));
+    enum gx_status status =
+        gx_store_get(galleries->store, GX_CF_DEFAULT, (struct gx_slice){key, sizeof(key)}, arena, &value, err);
+    if (status == GX_E_NOT_FOUND)
+        return gx_fail(err, GX_E_CORRUPT,
+                       "the store lacks what the erasure of ticket %" PRIu64 " needs: restore a backup",
+                       ticket->number);
+    GX_TRY(status);
+    GX_TRY(gx_codec_erasure_decode(value, keys, ticket->n_records, err));
+    GX_TRY(gx_keeper_reserve(ticket->rnos, ticket->n_records, &pending, err));
+    gx_keeper_add_ticket(galleries, pending, ticket, keys, 0);
+    return GX_OK;
+}
+
+/* Tickets that are not VERIFIED. */
 static enum gx_status resume_tickets(struct gx_galleries *galleries, struct gx_err *err)
 {
     struct gx_store_iter *iter;
     struct gx_arena arena;
     struct gx_slice none = {NULL, 0};
-    gx_arena_init(&arena, (size_t)64 << 20);
+    gx_arena_init(&arena, (size_t)256 << 20);
     GX_TRY(gx_store_iter_begin(galleries->store, GX_CF_LEDGER, none, none, false, &iter, err));
     enum gx_status status;
     for (;;) {
@@ -306,9 +331,7 @@ static enum gx_status resume_tickets(struct gx_galleries *galleries, struct gx_e
         GX_TRY_OUT(gx_codec_ticket_decode(value, &arena, &ticket, err));
         if (gx_expunge_is_final(&ticket))
             continue;
-        struct gx_pending *pending;
-        GX_TRY_OUT(gx_keeper_reserve(ticket.rnos, ticket.n_records, &pending, err));
-        gx_keeper_add_ticket(galleries, pending, ticket.number, ticket.gallery_number, 0);
+        GX_TRY_OUT(resume_ticket(galleries, &ticket, &arena, err));
     }
 out:
     gx_store_iter_end(iter);
@@ -316,29 +339,69 @@ out:
     return status;
 }
 
+/* The directory is ours alone, and holds nothing that we do not know. */
+static enum gx_status open_datadir(struct gx_galleries *galleries, struct gx_err *err)
+{
+    size_t n_left;
+    const char *own[] = {galleries->ledger_path, galleries->ledger_mirror[0] == '\0' ? NULL : galleries->ledger_mirror,
+                         galleries->options.config_path};
+    GX_TRY(gx_datadir_open(galleries->data_dir, own, GX_COUNT_OF(own), &galleries->datadir, err));
+    GX_TRY(gx_datadir_check(galleries->datadir, err));
+    GX_TRY(gx_datadir_clean(galleries->datadir, &n_left, err));
+    if (n_left > 0)
+        gx_log_info("leftovers_removed", "files=%zu", n_left);
+    return GX_OK;
+}
+
+/* A full disk must not keep the server from starting: expungements could not be asked for. */
+static enum gx_status open_store(struct gx_galleries *galleries, const struct gx_store_options *options,
+                                 struct gx_err *err)
+{
+    gx_galleries_spare_room(galleries);
+    enum gx_status status = gx_store_open(galleries->store_dir, options, &galleries->store, err);
+    if (status == GX_E_FULL && gx_galleries_release_ballast(galleries))
+        status = gx_store_open(galleries->store_dir, options, &galleries->store, err);
+    return status;
+}
+
+static enum gx_status make_rows_dir(const struct gx_galleries *galleries, struct gx_err *err)
+{
+    if (galleries->rows_dir[0] == '\0' || mkdir(galleries->rows_dir, 0700) == 0 || errno == EEXIST)
+        return GX_OK;
+    return gx_err_errno(err, errno, "create '%s'", galleries->rows_dir);
+}
+
 static enum gx_status open_parts(struct gx_galleries *galleries, struct gx_err *err)
 {
     struct gx_arena arena;
     const struct gx_store_options options = {.cache_bytes = galleries->options.cache_bytes,
                                              .rate_limit_bytes = galleries->options.rate_limit_bytes};
-    GX_TRY(check_format(galleries->data_dir, err));
+    GX_TRY(gx_galleries_check_format(galleries->data_dir, err));
+    GX_TRY(open_datadir(galleries, err));
     GX_TRY(read_secret(galleries, err));
-    if (gx_store_open(galleries->store_dir, &options, &galleries->store, err) != GX_OK)
-        return gx_err_wrap(err, "'%s'", galleries->store_dir);
+    GX_TRY(open_store(galleries, &options, err));
     GX_TRY(gx_keeper_start(galleries, err));
+    GX_TRY(gx_hold_table_new(&galleries->holds, err));
     gx_arena_init(&arena, 65536);
     enum gx_status status = read_counters(galleries, &arena, err);
     if (status == GX_OK)
         status = check_secret(galleries, &arena, err);
+    if (status == GX_OK)
+        status = gx_certificate_open_key(galleries, &arena, err);
     gx_arena_fini(&arena);
     GX_TRY(status);
+    GX_TRY(make_rows_dir(galleries, err));
     GX_TRY(list_galleries(galleries, err));
     GX_TRY(sweep_indexes(galleries, err));
     GX_TRY(open_ledger(galleries, err));
+    GX_TRY(gx_erase_open(galleries, err));
     GX_TRY(resume_tickets(galleries, err));
+    GX_TRY(gx_backup_open(galleries, err));
     GX_TRY(gx_writer_start(galleries, err));
     GX_TRY(gx_indexer_start(galleries, err));
-    return gx_keeper_run(galleries, err);
+    gx_galleries_renew_ballast(galleries);
+    GX_TRY(gx_keeper_run(galleries, err));
+    return gx_backup_run(galleries, err);
 }
 
 static enum gx_status take_options(struct gx_galleries *g, const struct gx_galleries_options *options,
@@ -351,13 +414,23 @@ static enum gx_status take_options(struct gx_galleries *g, const struct gx_galle
         g->options.tail_max = 500000;
     if (g->options.rebuild_dead == 0)
         g->options.rebuild_dead = 0.1;
+    if (g->options.erase_deadline_us == 0)
+        g->options.erase_deadline_us = (int64_t)60 * 1000000;
+    if (g->options.erase_retry_us == 0)
+        g->options.erase_retry_us = 1000000;
+    if (g->options.scan_all_bytes == 0)
+        g->options.scan_all_bytes = (uint64_t)4 << 30;
+    if (g->options.hnsw_from == 0)
+        g->options.hnsw_from = 2000000;
     if (g->options.rebuild_after_us == 0)
-        g->options.rebuild_after_us = (int64_t)600 * 1000000;
+        g->options.rebuild_after_us = (int64_t)30 * 1000000;
     if (strlen(options->data_dir) >= sizeof(g->data_dir) - 64)
         return gx_fail(err, GX_E_INVALID, "the path of the data directory is too long");
     strcpy(g->data_dir, options->data_dir);
     GX_TRY(gx_file_path(g->data_dir, "store", g->store_dir, sizeof(g->store_dir), err));
     GX_TRY(gx_file_path(g->data_dir, "index", g->index_dir, sizeof(g->index_dir), err));
+    if (options->rows_in_file)
+        GX_TRY(gx_file_path(g->data_dir, "rows", g->rows_dir, sizeof(g->rows_dir), err));
     GX_TRY(gx_file_path(g->data_dir, "expunge.log", g->ledger_path, sizeof(g->ledger_path), err));
     if (options->ledger_path != NULL &&
         (size_t)snprintf(g->ledger_path, sizeof(g->ledger_path), "%s", options->ledger_path) >= sizeof(g->ledger_path))
@@ -397,6 +470,7 @@ bool gx_galleries_close(struct gx_galleries *galleries)
     if (galleries == NULL)
         return true;
     atomic_store(&galleries->stopping, true);
+    gx_backup_stop_all(galleries);
     gx_keeper_stop(galleries); /* it and the indexer wait for the writer, so they go first */
     bool joined = gx_indexer_stop(galleries);
     gx_writer_stop(galleries);
@@ -405,10 +479,15 @@ bool gx_galleries_close(struct gx_galleries *galleries)
     if (!joined)
         return false; /* everything acknowledged is on disk: the store needs no closing */
     gx_keeper_free(galleries);
+    gx_backup_free(galleries);
     gx_indexer_free(galleries);
+    gx_hold_forget_unwritten(galleries);
+    gx_hold_table_free(galleries->holds);
     for (size_t i = 0; i < galleries->n; i++)
         gx_gallery_unref(galleries->list[i]);
     gx_store_close(galleries->store);
+    gx_keys_signer_close(galleries->signer);
+    gx_datadir_close(galleries->datadir);
     explicit_bzero(&galleries->secret, sizeof(galleries->secret));
     pthread_rwlock_destroy(&galleries->lock);
     free(galleries);

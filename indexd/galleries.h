@@ -14,18 +14,30 @@ struct gx_galleries_options {
     size_t cache_bytes;        /* RocksDB block cache; 0 = default */
     size_t rate_limit_bytes;   /* flush and compaction, per second; 0 = none */
     size_t writer_queue_max;   /* mutations waiting to be written; past it GX_E_BUSY; 0 = 4096 */
+    bool rows_in_file;         /* float rows in files of the data directory, for galleries larger than memory */
+    uint64_t hnsw_from;        /* rows from which "auto" means hnsw; 0 = 2,000,000 */
     uint64_t tail_max;         /* rows that an indexing engine may be behind before enrolment is slowed; 0 = 500,000 */
     double rebuild_dead;       /* fraction of dead entries at which an engine that cannot remove is rebuilt; 0 = 0.1 */
-    int64_t rebuild_after_us;  /* … or this long after a removal; 0 = 10 minutes */
-    void (*changed)(void);     /* called when a gallery's health may have changed; may be NULL */
+    int64_t rebuild_after_us;  /* … or this long after a removal; 0 = 30 seconds */
+    int64_t erase_deadline_us; /* from the acknowledgement of an expungement to VERIFIED; 0 = 60 seconds */
+    int64_t erase_retry_us;  /* after the first failure of an erasure, doubled with each up to 64 times; 0 = 1 second */
+    uint64_t scan_all_bytes; /* rows up to which a proof reads all files, not only those that can hold it; 0 = 4 GiB */
+    const char *config_path; /* may lie in the data directory without being an unknown file there; NULL = none */
+    uint64_t ballast_bytes;  /* given up when a full disk would stop an expungement; 0 = none */
+    double min_free;         /* percent of the disk; below so much room (but 10 GiB) enrolment is refused; 0 = never */
+    void (*changed)(void);   /* called when a gallery's health may have changed; may be NULL */
 };
 
-/* Creates a data directory (indexd init): FORMAT, secret.key, store, expunge.log. @dir must not exist or be empty.
- * GX_E_EXISTS; GX_E_IO, GX_E_FULL: what was made is removed again. */
+/* Creates a data directory (indexd init): FORMAT, secret.key, certificate.key and .pub, store, expunge.log. @dir must
+ * not exist or be empty. GX_E_EXISTS; GX_E_IO, GX_E_FULL: what was made is removed again. */
 GX_MUST enum gx_status gx_galleries_create(const char *dir, const char *ledger_path, struct gx_err *err);
 
-/* Opens: FORMAT, secret, store, ledger (replayed: whatever it lists is gone from the store on return), then starts
- * writer, keeper and indexer; galleries load in the background (gx_galleries_wait_loaded). The errors name the file. */
+/* GX_OK: @dir is a data directory of this version. GX_E_NOT_FOUND, GX_E_FORMAT, GX_E_IO. */
+GX_MUST enum gx_status gx_galleries_check_format(const char *dir, struct gx_err *err);
+
+/* Opens: FORMAT, files (GX_E_IN_USE; GX_E_STATE: unknown ones, by name), secret, store, ledger (replayed: whatever it
+ * lists is gone from the store on return), then starts writer, keeper and indexer; galleries load in the background
+ * (gx_galleries_wait_loaded). The errors name the file. */
 GX_MUST enum gx_status gx_galleries_open(const struct gx_galleries_options *options, struct gx_galleries **out,
                                          struct gx_err *err);
 
@@ -55,8 +67,9 @@ struct gx_build_progress {
 };
 
 struct gx_gallery_stats {
-    char engine[GX_ENGINE_MAX + 1]; /* answering now */
-    uint64_t records, indexed, tail, dead, epoch, row_bytes, index_bytes;
+    char engine[GX_ENGINE_MAX + 1];                                                    /* answering now */
+    uint64_t records, quarantined, indexed, tail, dead, epoch, row_bytes, index_bytes; /* quarantined: of the records */
+    uint64_t disk_free_bytes, ballast_bytes;                                           /* of the whole server */
     struct gx_build_progress build;
     bool loaded;
 };

@@ -1,9 +1,9 @@
 /* One gallery: its rows in memory, its index, and what was removed and must still be forgotten.
  *
- * The path of loading: emb and rec of the store, side by side -> rows -> counts of the other families -> saved index,
- * when it is whole and of this gallery -> loaded. What can go wrong: a damaged row or families that disagree fail the
- * load with the reason (the gallery stays NOT_SERVING, nothing is dropped silently); an unusable saved index costs a
- * rebuild, never an answer. */
+ * The path of loading: emb and rec of the store, side by side -> rows -> counts of the other families -> quarantine ->
+ * saved index, when it is whole and of this gallery -> loaded. What can go wrong: a damaged row or families that
+ * disagree fail the load with the reason (the gallery stays NOT_SERVING, nothing is dropped silently); an unusable
+ * saved index costs a rebuild, never an answer. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,20 +13,41 @@
 
 #include "clock.h"
 #include "file.h"
-#include "gallery_private.h"
+#include "hold_private.h"
 #include "index_file.h"
 #include "log.h"
 
 /* A row's share of the slowest build (HNSW), until one was measured. */
 #define BUILD_US_GUESS 500
+#define REMOVE_AT_ONCE 256 /* rows that an engine forgets while it keeps searches waiting */
 
-enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, struct gx_gallery **out, struct gx_err *err)
+static enum gx_status new_rows(const struct gx_gallery_meta *meta, const char *rows_dir, struct gx_rows **out,
+                               struct gx_err *err)
+{
+    char name[64], uuid[37], path[1100];
+    GX_TRY(gx_rows_new(meta->dim, out, err));
+    if (rows_dir == NULL || rows_dir[0] == '\0')
+        return GX_OK;
+    gx_keys_uuid_text(&meta->uuid, uuid);
+    snprintf(name, sizeof(name), "%s.floats", uuid);
+    enum gx_status status = gx_file_path(rows_dir, name, path, sizeof(path), err);
+    if (status == GX_OK)
+        status = gx_rows_use_file(*out, path, err);
+    if (status != GX_OK) {
+        gx_rows_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, const char *rows_dir, struct gx_gallery **out,
+                              struct gx_err *err)
 {
     *out = NULL;
     struct gx_gallery *g = calloc(1, sizeof(*g));
     if (g == NULL)
         return gx_fail(err, GX_E_NOMEM, "a gallery: out of memory");
-    enum gx_status status = gx_rows_new(meta->dim, &g->rows, err);
+    enum gx_status status = new_rows(meta, rows_dir, &g->rows, err);
     if (status != GX_OK) {
         free(g);
         return status;
@@ -59,7 +80,7 @@ void gx_gallery_unref(struct gx_gallery *gallery)
 {
     if (gallery == NULL || atomic_fetch_sub(&gallery->references, 1) != 1)
         return;
-    gx_engine_free(gallery->index.engine);
+    gx_engine_unref(gallery->index.engine);
     gx_rows_free(gallery->rows);
     free(gallery->removals);
     pthread_rwlock_destroy(&gallery->lock);
@@ -208,11 +229,48 @@ void gx_gallery_set_building(struct gx_gallery *gallery, uint64_t clean_upto)
     pthread_mutex_unlock(&gallery->removals_lock);
 }
 
-enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, size_t max, bool *out_more,
+bool gx_gallery_is_building(struct gx_gallery *gallery)
+{
+    pthread_mutex_lock(&gallery->removals_lock);
+    bool building = gallery->building_upto != UINT64_MAX;
+    pthread_mutex_unlock(&gallery->removals_lock);
+    return building;
+}
+
+enum gx_status gx_gallery_spec(const struct gx_galleries *galleries, const struct gx_gallery *gallery, const char *text,
+                               const char *now, struct gx_engine_spec *out, struct gx_err *err)
+{
+    text = gx_engine_choose(text, gx_rows_live(gallery->rows), galleries->options.hnsw_from, now);
+    return gx_engine_parse(gx_slice_text(text), gallery->meta.dim, out, err);
+}
+
+/* Lets the engine forget rows; out of memory on return. */
+static enum gx_status forget_rows(struct gx_gallery *gallery, struct gx_engine *engine, bool shared,
+                                  const uint64_t *rnos, size_t n, struct gx_err *err)
+{
+    size_t removed;
+    bool exclusive = shared && !engine->spec.beside;
+    if (!engine->spec.removes)
+        return GX_OK;
+    if (exclusive)
+        pthread_rwlock_wrlock(&gallery->lock);
+    enum gx_status status = gx_engine_remove(engine, rnos, n, &removed, err);
+    if (exclusive)
+        pthread_rwlock_unlock(&gallery->lock);
+    GX_TRY(status);
+    if (shared && engine->spec.beside)
+        gx_gallery_wait_readers(gallery);
+    gx_engine_wipe(engine, rnos, n);
+    return GX_OK;
+}
+
+enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, bool *out_more,
                                          struct gx_err *err)
 {
+    bool shared = index == &gallery->index;
     uint64_t piece[1024];
-    max = GX_MIN(max, GX_COUNT_OF(piece));
+    bool holds_up = shared && index->engine != NULL && !index->engine->spec.beside;
+    size_t max = holds_up ? REMOVE_AT_ONCE : GX_COUNT_OF(piece);
     pthread_mutex_lock(&gallery->removals_lock);
     assert(index->removed_upto >= gallery->removals_base);
     size_t at = (size_t)(index->removed_upto - gallery->removals_base);
@@ -223,13 +281,15 @@ enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_i
     pthread_mutex_unlock(&gallery->removals_lock);
     if (n == 0)
         return GX_OK;
-    if (index->engine != NULL && index->engine->spec.removes) {
-        size_t removed;
-        GX_TRY(gx_engine_remove(index->engine, piece, n, &removed, err));
-    }
+    if (index->engine != NULL)
+        GX_TRY(forget_rows(gallery, index->engine, shared, piece, n, err));
+    if (shared)
+        pthread_rwlock_wrlock(&gallery->lock);
     index->removed_upto += n;
     if (index->engine == NULL || index->engine->spec.removes)
         index->clean_upto = index->removed_upto;
+    if (shared)
+        pthread_rwlock_unlock(&gallery->lock);
     return GX_OK;
 }
 
@@ -284,12 +344,16 @@ enum gx_status gx_gallery_save_index(struct gx_galleries *galleries, struct gx_g
     struct gx_index *index = &gallery->index; /* unchanged while the caller holds `change` */
     if (index->engine == NULL || !index->engine->spec.saves || index->until == 0)
         return GX_OK;
+    /* What was removed and cannot be taken out would be on disk again: the next build is saved. */
+    if (index->clean_upto < index->removed_upto)
+        return gx_gallery_drop_saved(galleries, gallery, err);
     struct gx_engine_stats stats;
     gx_engine_stats(index->engine, &stats);
     struct gx_index_file_info info = {.gallery = gallery->meta.uuid,
                                       .epoch = atomic_load(&galleries->epoch),
                                       .last_rno = gx_rows_rno(gallery->rows, index->until - 1),
-                                      .entries = stats.entries};
+                                      .entries = stats.entries,
+                                      .trained_from = index->trained_from};
     GX_TRY(gx_index_file_write(path, index->engine, &info, err));
     /* Deleted meanwhile: whoever removes its files may have been here already. */
     return atomic_load(&gallery->deleted) ? gx_gallery_drop_saved(galleries, gallery, err) : GX_OK;
@@ -406,6 +470,31 @@ static enum gx_status count_keys(struct gx_galleries *galleries, enum gx_family 
     return status;
 }
 
+static void set_index(struct gx_gallery *g, const struct gx_index *index)
+{
+    pthread_rwlock_wrlock(&g->lock);
+    g->index = *index;
+    pthread_rwlock_unlock(&g->lock);
+    atomic_store(&g->indexed_until, index->until);
+}
+
+/* An index without a file, made from the rows while the gallery is loaded: else searches would wait for it. */
+static void make_index(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
+{
+    struct gx_index index = {0};
+    struct gx_err err;
+    enum gx_status status = gx_engine_new(spec, g->meta.dim, g->rows, 0, &index.engine, &err);
+    if (status == GX_OK)
+        status = gx_indexer_add_all(galleries, g, &index, &err);
+    gx_gallery_set_building(g, UINT64_MAX);
+    if (status == GX_OK) {
+        set_index(g, &index);
+        return;
+    }
+    gx_log_warn("index_not_made", "gallery=%" PRIu32 " action=later reason=\"%s\"", g->meta.number, err.text);
+    gx_engine_unref(index.engine);
+}
+
 /* The saved index, or none: its absence only costs the indexer work. */
 static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
 {
@@ -413,11 +502,17 @@ static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
     struct gx_index_file_info info;
     struct gx_err err;
     char path[1100];
-    if (gx_engine_parse(gx_slice_text(g->meta.engine), g->meta.dim, gx_rows_live(g->rows), &spec, &err) != GX_OK ||
-        !spec.saves || index_path(galleries, g, path, &err) != GX_OK)
+    /* As if it had been hnsw: near the bound between the two, what was saved is taken. */
+    if (gx_gallery_spec(galleries, g, g->meta.engine, "hnsw", &spec, &err) != GX_OK ||
+        index_path(galleries, g, path, &err) != GX_OK)
+        return;
+    if (spec.exhaustive && gx_rows_live(g->rows) >= spec.train_min)
+        make_index(galleries, g, &spec);
+    if (!spec.saves)
         return;
     struct gx_index index = {0};
-    enum gx_status status = gx_index_file_read(path, &spec, g->meta.dim, &g->meta.uuid, &index.engine, &info, &err);
+    enum gx_status status = gx_index_file_read(path, &spec, g->meta.dim, g->rows, gx_indexer_threads(), &g->meta.uuid,
+                                               &index.engine, &info, &err);
     if (status != GX_OK) {
         if (status != GX_E_NOT_FOUND)
             gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"%s\"", g->meta.number, err.text);
@@ -428,16 +523,14 @@ static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
     if (info.epoch > galleries->opened_epoch || info.last_rno >= galleries->next_rno) {
         gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"it is newer than the store\"",
                     g->meta.number);
-        gx_engine_free(index.engine);
+        gx_engine_unref(index.engine);
         return;
     }
     index.until = gx_rows_lower_bound(g->rows, info.last_rno + 1);
+    index.trained_from = info.trained_from;
     g->build_took_us = (int64_t)info.entries * BUILD_US_GUESS;
     gx_gallery_count_dead(g, &index);
-    pthread_rwlock_wrlock(&g->lock);
-    g->index = index;
-    pthread_rwlock_unlock(&g->lock);
-    atomic_store(&g->indexed_until, index.until);
+    set_index(g, &index);
 }
 
 enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)
@@ -460,6 +553,7 @@ enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery
         goto out;
     }
     gx_rows_publish(gallery->rows);
+    GX_TRY_OUT(gx_hold_load(galleries, gallery, err)); /* before anybody may search */
     load_index(galleries, gallery);
     atomic_store(&gallery->loaded, true);
 out:

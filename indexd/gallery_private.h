@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "datadir.h"
 #include "engine.h"
 #include "expunge.h"
 #include "galleries.h"
@@ -18,6 +19,7 @@ struct gx_index {
     uint64_t removed_upto;    /* removals (their serial) that it was told of */
     uint64_t clean_upto;      /* removals of which nothing is left in it: behind when the engine cannot remove */
     uint64_t dead;            /* entries that are removed and still inside; as last counted */
+    uint64_t trained_from;    /* live rows of the gallery when its training sample was drawn from them */
 };
 
 /* One gallery. Counted: the registry holds one reference, every caller in flight another. */
@@ -61,18 +63,28 @@ struct gx_gallery {
     int64_t build_took_us;      /* indexer thread: the last build; before the first, a guess for a loaded index */
 };
 
+/* An order with a request id that is in the ledger, but that the store lacks as yet (expunge.c). */
+struct gx_open_order {
+    struct gx_open_order *next;
+    struct gx_key request;
+};
+
 struct gx_mutation;
 struct gx_writer;
 struct gx_keeper;
+struct gx_backups;
 struct gx_indexer;
 
 struct gx_galleries {
     struct gx_galleries_options options;
-    char data_dir[1024], store_dir[1024], index_dir[1024], ledger_path[1024], ledger_mirror[1024];
+    char data_dir[1024], store_dir[1024], index_dir[1024], rows_dir[1024], ledger_path[1024], ledger_mirror[1024];
+    struct gx_datadir *datadir;
+    bool lacks_ballast; /* keeper thread, and while opening */
     struct gx_store *store;
     struct gx_ledger *ledger;
     struct gx_secret secret;
-    struct gx_uuid uuid; /* of the store */
+    struct gx_signer *signer; /* of certificates */
+    struct gx_uuid uuid;      /* of the store */
 
     pthread_rwlock_t lock; /* guards list and n; short */
     struct gx_gallery *list[GX_GALLERIES_MAX];
@@ -82,25 +94,52 @@ struct gx_galleries {
     uint64_t next_rno;           /* writer thread only */
     uint64_t next_ticket;        /* writer thread only */
     uint32_t next_gallery;       /* writer thread only */
+    struct gx_open_order *open;  /* writer thread only */
     uint64_t opened_epoch;       /* of the store as it was found */
+
+    struct gx_hold_table *holds;               /* changed by the writer thread; opening makes it from the ledger */
+    struct gx_hold_unwritten *unwritten_holds; /* writer thread only */
 
     uint64_t noted_entries; /* while opening: what the store knows of the ledger */
     struct gx_digest noted_head;
     uint64_t replayed_entries;
 
+    /* The keeper's, once it runs: the last certificate, and bytes of rows that are kept for proofs. */
+    uint64_t chain_serial;
+    struct gx_digest chain_digest;
+    size_t proof_bytes;
+
     atomic_bool stopping;
+    atomic_bool checking_absence; /* absent.c: one at a time */
     struct gx_writer *writer;
     struct gx_keeper *keeper;
     struct gx_indexer *indexer;
+
+    struct gx_backups *backups;
 
     _Atomic(gx_expunge_changed *) ticket_changed;
     void *ticket_changed_arg;
 };
 
+/* --- galleries_room.c: room on the disk --- */
+
+/* Gives the ballast up; true when there was one. Any thread. */
+bool gx_galleries_release_ballast(struct gx_galleries *galleries);
+/* The same, where there is so little room that opening the store may need it. */
+void gx_galleries_spare_room(struct gx_galleries *galleries);
+/* Makes the ballast where there is room for it. */
+void gx_galleries_renew_ballast(struct gx_galleries *galleries);
+/* After a write that met a full disk: could it do better if it were tried again? Gives the ballast up when it must. */
+bool gx_galleries_make_room(struct gx_galleries *galleries);
+/* Room for enrolment? GX_E_FULL. */
+GX_MUST enum gx_status gx_galleries_check_room(struct gx_galleries *galleries, struct gx_err *err);
+
 /* --- gallery.c --- */
 
-/* A gallery with no rows; one reference, the caller's. */
-GX_MUST enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, struct gx_gallery **out, struct gx_err *err);
+/* A gallery with no rows; one reference, the caller's. @rows_dir: where the floats of its rows get a file; NULL or "" =
+ * in memory. */
+GX_MUST enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, const char *rows_dir, struct gx_gallery **out,
+                                      struct gx_err *err);
 void gx_gallery_ref(struct gx_gallery *gallery);
 void gx_gallery_unref(struct gx_gallery *gallery);
 
@@ -134,10 +173,16 @@ uint64_t gx_gallery_note_removals(struct gx_gallery *gallery, const uint64_t *rn
  * takes the place of gx_gallery_set_building's serial. */
 uint64_t gx_gallery_begin_build(struct gx_gallery *gallery);
 void gx_gallery_set_building(struct gx_gallery *gallery, uint64_t clean_upto);
-/* Lets @index forget what was removed since its removed_upto, at most @max rows. Its engine may not be in use: the
- * caller holds lock for writing, or the index is not shared yet. */
-GX_MUST enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, size_t max,
-                                                 bool *out_more, struct gx_err *err);
+bool gx_gallery_is_building(struct gx_gallery *gallery);
+/* What an engine text of this gallery means now; @now: the engine in use, "" = none. */
+GX_MUST enum gx_status gx_gallery_spec(const struct gx_galleries *galleries, const struct gx_gallery *gallery,
+                                       const char *text, const char *now, struct gx_engine_spec *out,
+                                       struct gx_err *err);
+/* Lets @index forget what was removed since its removed_upto, a piece at a time; nothing of them is left in its memory
+ * on return. The index in use: the keeper only, who holds change; it takes lock itself. Or one that is not shared yet.
+ */
+GX_MUST enum gx_status gx_gallery_apply_removals(struct gx_gallery *gallery, struct gx_index *index, bool *out_more,
+                                                 struct gx_err *err);
 /* Nothing of the removals up to this serial is left in the index in use, nor in one being built. Caller holds change.
  */
 uint64_t gx_gallery_clean_upto(struct gx_gallery *gallery);
@@ -158,6 +203,7 @@ struct gx_mutation {
     struct gx_mutation *next;
     size_t bytes; /* of memory, for the queue's bound */
     bool alone;   /* has durable steps of its own in prepare: never combined with others */
+    bool insists; /* alone, and a full disk must not stop it: room is made, and it is prepared again for a while */
     bool changed; /* set by prepare: there is something to commit */
     void *waiter; /* of gx_writer_run */
     enum gx_status outcome;
@@ -170,6 +216,7 @@ struct gx_mutation {
     void (*publish)(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch); /* it is durable */
     void (*retract)(struct gx_mutation *self, struct gx_galleries *galleries); /* prepared, but not written */
     void (*done)(struct gx_mutation *self, struct gx_galleries *galleries);    /* answers and frees; outcome is set */
+    void (*discard)(struct gx_mutation *self); /* frees one of the keeper's that this process will not write any more */
 };
 
 GX_MUST enum gx_status gx_writer_start(struct gx_galleries *galleries, struct gx_err *err);
@@ -197,9 +244,20 @@ void gx_writer_remember(struct gx_store_batch *batch, const struct gx_key *reque
 
 /* --- replay.c: what the outer ledger knows and the store does not --- */
 
-/* A gx_ledger_visit: makes sure that the store has the entry's ticket and none of its records. While opening: galleries
- * are listed, nothing is in memory, no thread runs. */
+/* A gx_ledger_visit: makes sure that the store has what the entry did. While opening: galleries are listed, nothing is
+ * in memory, no thread runs. */
 GX_MUST enum gx_status gx_replay_entry(void *galleries, const struct gx_ledger_entry *entry, struct gx_err *err);
+/* One function per type (the table of replay.c): looks whether the store has it, and if not puts it into the batch, to
+ * be seen at @epoch, and sets @changed; the caller commits. Called for every entry at every start, in order, also for
+ * those that have been overtaken since. */
+struct gx_replay {
+    struct gx_store_batch *batch;
+    struct gx_arena *arena; /* of this entry */
+    uint64_t epoch;
+    bool changed;
+};
+typedef enum gx_status gx_replay_apply(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                       struct gx_replay *replay, struct gx_err *err);
 /* Before: reads what the store notes of the ledger. Afterwards: the ledger must know at least that (else it was cut:
  * GX_E_CORRUPT; another store's ledger is found out by the entries themselves). */
 GX_MUST enum gx_status gx_replay_begin(struct gx_galleries *galleries, struct gx_err *err);
@@ -214,14 +272,35 @@ struct gx_rno_list {
 GX_MUST enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t gallery, enum gx_id_kind kind,
                                          const struct gx_key *id, struct gx_arena *arena, struct gx_rno_list *rnos,
                                          struct gx_err *err);
-/* Deletes of rows in every family, into the batch. @skip_missing: a row that is gone already is fine. @out_ids[n] (or
- * NULL) are the keyed hashes of their record ids. */
+/* Deletes of rows in every family, into the batch. @skip_missing: a row that is gone already is fine, and keeps its
+ * @out_keys[n], which get the keyed hashes that the others stood under. */
 GX_MUST enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
                                              const struct gx_rno_list *rnos, bool skip_missing,
-                                             struct gx_store_batch *batch, struct gx_key *out_ids, struct gx_err *err);
+                                             struct gx_store_batch *batch, struct gx_row_keys *out_keys,
+                                             struct gx_err *err);
+/* A ticket that begins, and what its erasure will need: @keys[n_records]. */
+GX_MUST enum gx_status gx_replay_put_ticket(const struct gx_ticket *ticket, const struct gx_row_keys *keys,
+                                            struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err);
 
-/* --- expunge.c --- */
-void gx_expunge_discard(struct gx_mutation *expungement); /* frees one that will not be written by this process */
+/* --- erase_stage.c --- */
+/* While opening, before any thread: where the chain of certificates goes on, in agreement with the ledger. */
+GX_MUST enum gx_status gx_erase_open(struct gx_galleries *galleries, struct gx_err *err);
+
+/* --- certificate.c --- */
+/* Makes the key pair of a new data directory; @batch notes which one it is. */
+GX_MUST enum gx_status gx_certificate_create_key(const char *dir, struct gx_store_batch *batch, struct gx_err *err);
+/* Opens galleries->signer, and checks that it is this store's. */
+GX_MUST enum gx_status gx_certificate_open_key(struct gx_galleries *galleries, struct gx_arena *arena,
+                                               struct gx_err *err);
+/* Puts the certificate of a ticket (what gx_receipt_make gave) into the batch. */
+GX_MUST enum gx_status gx_certificate_put(struct gx_store_batch *batch, uint64_t ticket, struct gx_slice certificate,
+                                          struct gx_arena *arena, struct gx_err *err);
+
+/* --- ticket.c --- */
+
+/* What the store says of it; gx_expunge_ticket adds what it cannot say. */
+GX_MUST enum gx_status gx_ticket_get(struct gx_galleries *galleries, uint64_t number, struct gx_arena *arena,
+                                     struct gx_ticket *out, struct gx_err *err);
 
 /* --- keeper.c: slow work behind expungements --- */
 /* start makes it ready to be told of work, run starts its thread; stop joins it, free ends it after the writer. */
@@ -230,17 +309,38 @@ GX_MUST enum gx_status gx_keeper_run(struct gx_galleries *galleries, struct gx_e
 void gx_keeper_stop(struct gx_galleries *galleries);
 void gx_keeper_free(struct gx_galleries *galleries);
 void gx_keeper_wake(struct gx_galleries *galleries);
-/* A ticket whose rows must leave memory and index. reserve is what can fail (free() undoes it); add takes @pending.
+/* A ticket that is to be erased. reserve is what can fail (free() undoes it); add takes @pending and copies @keys[n].
  * @serial of its removals, 0 = not noted yet. */
 struct gx_pending;
 GX_MUST enum gx_status gx_keeper_reserve(const uint64_t *rnos, size_t n, struct gx_pending **out, struct gx_err *err);
-void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, uint64_t number, uint32_t gallery,
-                          uint64_t serial);
-/* An expungement that is in the ledger and hidden, but whose batch could not be written: submitted again until it is.
- */
+void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, const struct gx_ticket *ticket,
+                          const struct gx_row_keys *keys, uint64_t serial);
+/* Any thread. */
+void gx_keeper_count_alarms(struct gx_galleries *galleries, struct gx_expunge_alarms *out);
+/* One that is in the ledger, but whose batch could not be written: submitted again until it is. Needs discard. */
+/* Puts an alarm on the ticket that the store could not take down, where there is one. */
+GX_MUST enum gx_status gx_keeper_add_alarm(struct gx_galleries *galleries, struct gx_arena *arena,
+                                           struct gx_ticket *ticket, struct gx_err *err);
 void gx_keeper_add_retry(struct gx_galleries *galleries, struct gx_mutation *mutation);
 /* A deleted gallery whose rows must leave the store. */
 void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_gallery_meta *meta);
+
+/* --- backup.c, backup_register.c --- */
+/* open after the replay of the ledger, run starts its thread; stop joins it (what it makes is broken off, and the
+ * writer is needed for that), free ends it. */
+GX_MUST enum gx_status gx_backup_open(struct gx_galleries *galleries, struct gx_err *err);
+GX_MUST enum gx_status gx_backup_run(struct gx_galleries *galleries, struct gx_err *err);
+void gx_backup_stop_all(struct gx_galleries *galleries);
+void gx_backup_free(struct gx_galleries *galleries);
+/* An erase run asks before it touches files: false = a backup has links to them, or waits for its turn; the keeper is
+ * woken when that is over. From @due_us (wall clock) on a backup is broken off. Each true wants a leave. */
+bool gx_backup_enter_erase(struct gx_galleries *galleries, int64_t due_us);
+void gx_backup_leave_erase(struct gx_galleries *galleries);
+/* May @backup still hold records of @ticket? */
+bool gx_backup_may_hold(const struct gx_backup *backup, const struct gx_ticket *ticket, int64_t now_us);
+/* A gx_replay_apply of both kinds of entries. */
+GX_MUST enum gx_status gx_backup_replay(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                        struct gx_replay *replay, struct gx_err *err);
 
 /* --- indexer.c: loads galleries, builds and feeds their engines --- */
 GX_MUST enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct gx_err *err);
@@ -249,6 +349,12 @@ GX_MUST enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct g
 bool gx_indexer_stop(struct gx_galleries *galleries);
 void gx_indexer_free(struct gx_galleries *galleries);
 void gx_indexer_wake(struct gx_galleries *galleries);
+/* Threads that a build may use. */
+size_t gx_indexer_threads(void);
+/* Adds every live row to @index, which is not shared yet; forgets meanwhile what is removed. Indexer thread. */
+GX_MUST enum gx_status gx_indexer_add_all(struct gx_galleries *galleries, struct gx_gallery *gallery,
+                                          struct gx_index *index, struct gx_err *err);
+bool gx_indexer_has_loaded(struct gx_galleries *galleries); /* or failed to: it reads no gallery any more */
 GX_MUST enum gx_status gx_indexer_wait_loaded(struct gx_galleries *galleries, struct gx_err *err);
 
 #endif

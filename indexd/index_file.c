@@ -25,8 +25,8 @@ enum {
     AT_BODY_LEN = 48,
     AT_BODY_CRC = 56
 };
-enum { AT_DIM = 60, AT_ENGINE = 64, AT_TRAILER_CRC = 252 };
-_Static_assert(AT_ENGINE + GX_ENGINE_MAX + 1 <= AT_TRAILER_CRC, "the engine text fits");
+enum { AT_DIM = 60, AT_ENGINE = 64, AT_TRAINED_FROM = 244, AT_TRAILER_CRC = 252 };
+_Static_assert(AT_ENGINE + GX_ENGINE_MAX + 1 <= AT_TRAINED_FROM, "the engine text fits");
 
 static enum gx_status checksum(int fd, const char *path, uint64_t len, uint32_t *out_crc, struct gx_err *err)
 {
@@ -68,6 +68,7 @@ static void encode(uint8_t t[TRAILER_LEN], const struct gx_engine *engine, const
     gx_codec_put_u32(t + AT_BODY_CRC, body_crc);
     gx_codec_put_u32(t + AT_DIM, (uint32_t)engine->dim);
     memcpy(t + AT_ENGINE, engine->spec.text, strlen(engine->spec.text));
+    gx_codec_put_u64(t + AT_TRAINED_FROM, info->trained_from);
     gx_codec_put_u32(t + AT_TRAILER_CRC, gx_simd_crc32c(0, t, AT_TRAILER_CRC));
 }
 
@@ -145,7 +146,8 @@ static enum gx_status read_trailer(int fd, const char *path, const struct gx_eng
     *out_crc = gx_codec_get_u32(t + AT_BODY_CRC);
     if (*out_body_len != (uint64_t)st.st_size - TRAILER_LEN)
         return gx_fail(err, GX_E_CORRUPT, "'%s' is not as long as it says", path);
-    t[AT_TRAILER_CRC] = 0; /* ends the engine text whatever it is */
+    out->trained_from = gx_codec_get_u64(t + AT_TRAINED_FROM);
+    t[AT_TRAINED_FROM] = 0; /* ends the engine text whatever it is */
     if (memcmp(t + AT_UUID, gallery->bytes, GX_UUID_LEN) != 0 || gx_codec_get_u32(t + AT_DIM) != dim ||
         strcmp((const char *)t + AT_ENGINE, spec->text) != 0)
         return gx_fail(err, GX_E_FORMAT, "'%s' is of another gallery or engine", path);
@@ -157,8 +159,8 @@ static enum gx_status read_trailer(int fd, const char *path, const struct gx_eng
 }
 
 enum gx_status gx_index_file_read(const char *path, const struct gx_engine_spec *spec, size_t dim,
-                                  const struct gx_uuid *gallery, struct gx_engine **out,
-                                  struct gx_index_file_info *out_info, struct gx_err *err)
+                                  const struct gx_rows *rows, size_t threads, const struct gx_uuid *gallery,
+                                  struct gx_engine **out, struct gx_index_file_info *out_info, struct gx_err *err)
 {
     *out = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -174,12 +176,13 @@ enum gx_status gx_index_file_read(const char *path, const struct gx_engine_spec 
     GX_TRY(status);
     if (crc != expected)
         return gx_fail(err, GX_E_CORRUPT, "'%s' fails its checksum", path);
-    GX_TRY(gx_engine_load(spec, dim, path, out, err));
+    GX_TRY(gx_engine_load(spec, dim, rows, path, threads, out, err));
     struct gx_engine_stats stats;
     gx_engine_stats(*out, &stats);
-    if (stats.entries == out_info->entries)
+    /* An engine that knows the rows leaves out those that are gone. */
+    if (stats.entries == out_info->entries || (spec->bare_file && stats.entries < out_info->entries))
         return GX_OK;
-    gx_engine_free(*out);
+    gx_engine_unref(*out);
     *out = NULL;
     return gx_fail(err, GX_E_CORRUPT, "'%s' holds another number of entries than it says", path);
 }

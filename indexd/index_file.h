@@ -10,6 +10,7 @@ struct gx_index_file_info {
     uint64_t epoch;    /* of the store when it was written */
     uint64_t last_rno; /* every live row up to this one is inside */
     uint64_t entries;
+    uint64_t trained_from; /* rows that the training sample was drawn from */
 };
 
 /* Writes engine and trailer to @path: temporary file, fsync, rename, fsync of the directory. Durable on return, or
@@ -18,9 +19,10 @@ GX_MUST enum gx_status gx_index_file_write(const char *path, struct gx_engine *e
                                            const struct gx_index_file_info *info, struct gx_err *err);
 
 /* Reads it back. GX_E_NOT_FOUND; GX_E_FORMAT: of another gallery, engine or version; GX_E_CORRUPT: damaged. In each of
- * these cases the caller builds anew. */
+ * these cases the caller builds anew. @rows, @threads: of gx_engine_load. */
 GX_MUST enum gx_status gx_index_file_read(const char *path, const struct gx_engine_spec *spec, size_t dim,
-                                          const struct gx_uuid *gallery, struct gx_engine **out,
-                                          struct gx_index_file_info *out_info, struct gx_err *err);
+                                          const struct gx_rows *rows, size_t threads, const struct gx_uuid *gallery,
+                                          struct gx_engine **out, struct gx_index_file_info *out_info,
+                                          struct gx_err *err);
 
 #endif

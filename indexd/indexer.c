@@ -1,14 +1,9 @@
 /* The thread that loads galleries at start, and builds and feeds their engines afterwards.
  *
- * The path of a build: engine text -> sample -> train -> add all live rows, batch by batch, forgetting meanwhile what
- * is removed -> swap under the gallery's lock -> engine text stored -> index saved. Searches use the old index (or the
- * exact scan) until the swap, and scan exactly what the new one has not taken up yet, so a build never stops them.
- *
  * The path of fresh rows: the tail of the gallery -> added in pieces small enough to hold the lock for about 2 ms.
  *
- * What can go wrong: training or adding fails: the old index stays, the problem stands in the gallery's stats, and the
- * build is tried again after a minute; an engine fails in use: searches scan exactly until it is rebuilt; saving fails:
- * logged, the next start builds anew. */
+ * What can go wrong: an engine fails in use: searches scan exactly until it is rebuilt; a build fails: indexer_build.c.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -16,37 +11,25 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "gallery_private.h"
+#include "indexer_private.h"
 #include "log.h"
 
 #define ROUND_US      1000000
-#define HOLD_US       2000    /* how long fresh rows may keep searches waiting at once */
-#define BUILD_BATCH   1024    /* rows copied and added at once while building */
-#define FEED_MAX      1024    /* rows fed at once */
-#define SAVE_AFTER_US 5000000 /* quiet for this long */
-#define SEED          20260101
+#define HOLD_US       2000     /* how long fresh rows may keep searches waiting at once */
+#define SAVE_AFTER_US 5000000  /* quiet for this long */
 #define STOP_S        20       /* how long a stop waits for a build */
 #define TRY_AGAIN_US  60000000 /* after a build that failed */
 #define POUR_US       500000   /* over which the rate of enrolment is taken */
 #define POUR_RATE     2000     /* rows per second from which a gallery is being filled */
+#define RETRAIN_AT    4        /* times the rows that an index was trained from: train it anew */
 #define NICE          10       /* the indexer gives way to those who wait for an answer */
-
-struct gx_indexer {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake, loaded;
-    bool stopping, woken, all_loaded;
-    struct gx_err load_error; /* the first */
-    float *floats;            /* [FEED_MAX or BUILD_BATCH][GX_DIM_MAX], reused */
-    uint64_t rnos[BUILD_BATCH];
-};
 
 static void *run(void *arg);
 
 enum gx_status gx_indexer_start(struct gx_galleries *galleries, struct gx_err *err)
 {
     struct gx_indexer *x = calloc(1, sizeof(*x));
-    if (x == NULL || (x->floats = malloc(sizeof(float) * BUILD_BATCH * GX_DIM_MAX)) == NULL) {
+    if (x == NULL || (x->floats = malloc(sizeof(float) * GX_INDEXER_BATCH * GX_DIM_MAX)) == NULL) {
         free(x);
         return gx_fail(err, GX_E_NOMEM, "start the indexer: out of memory");
     }
@@ -91,7 +74,7 @@ void gx_indexer_free(struct gx_galleries *galleries)
     struct gx_indexer *x = galleries->indexer;
     if (x == NULL)
         return;
-    explicit_bzero(x->floats, sizeof(float) * BUILD_BATCH * GX_DIM_MAX);
+    explicit_bzero(x->floats, sizeof(float) * GX_INDEXER_BATCH * GX_DIM_MAX);
     free(x->floats);
     pthread_cond_destroy(&x->wake);
     pthread_cond_destroy(&x->loaded);
@@ -124,230 +107,13 @@ enum gx_status gx_indexer_wait_loaded(struct gx_galleries *galleries, struct gx_
     return status;
 }
 
-/* --- rows for an engine --- */
-
-/* Copies up to @max live rows from slot *io_slot on, and moves it past them. */
-static size_t copy_rows(struct gx_indexer *x, struct gx_gallery *g, uint32_t count, size_t max, uint32_t *io_slot)
-{
-    size_t n = 0, dim = g->meta.dim;
-    unsigned reader = gx_gallery_read_begin(g);
-    for (; *io_slot < count && n < max; ++*io_slot) {
-        if (!gx_rows_is_live(g->rows, *io_slot))
-            continue;
-        memcpy(x->floats + n * dim, gx_rows_floats(g->rows, *io_slot), dim * sizeof(float));
-        x->rnos[n++] = gx_rows_rno(g->rows, *io_slot);
-    }
-    gx_gallery_read_end(g, reader);
-    return n;
-}
-
-/* A sample of live rows, spread evenly; *out_n <= @max. The caller frees (and wipes) it. */
-static enum gx_status sample_rows(struct gx_gallery *g, uint64_t max, float **out, uint64_t *out_n, struct gx_err *err)
-{
-    size_t dim = g->meta.dim;
-    uint32_t count = gx_rows_count(g->rows);
-    uint64_t step_n = GX_MIN((uint64_t)count, max);
-    *out_n = 0;
-    *out = malloc(GX_MAX(step_n, 1u) * dim * sizeof(float));
-    if (*out == NULL)
-        return gx_fail(err, GX_E_NOMEM, "a training sample of %" PRIu64 " rows: out of memory", step_n);
-    for (uint64_t i = 0; i < step_n; i += BUILD_BATCH) {
-        unsigned reader = gx_gallery_read_begin(g);
-        for (uint64_t j = i; j < GX_MIN(i + BUILD_BATCH, step_n); j++) {
-            uint32_t slot = (uint32_t)(j * count / step_n);
-            if (gx_rows_is_live(g->rows, slot))
-                memcpy(*out + (*out_n)++ * dim, gx_rows_floats(g->rows, slot), dim * sizeof(float));
-        }
-        gx_gallery_read_end(g, reader);
-    }
-    return GX_OK;
-}
-
-/* --- building --- */
-
-static void report(struct gx_gallery *g, const char *stage, uint64_t done, uint64_t total)
-{
-    pthread_mutex_lock(&g->build_lock);
-    g->build.stage = stage;
-    g->build.rows_done = done;
-    g->build.rows_total = total;
-    pthread_mutex_unlock(&g->build_lock);
-}
-
-static enum gx_status train(struct gx_gallery *g, const struct gx_engine_spec *spec, struct gx_index *index,
-                            struct gx_err *err)
-{
-    GX_TRY(gx_engine_new(spec, g->meta.dim, SEED, &index->engine, err));
-    if (spec->train_max == 0)
-        return GX_OK;
-    float *rows;
-    uint64_t n;
-    report(g, "training", 0, spec->train_max);
-    GX_TRY(sample_rows(g, spec->train_max, &rows, &n, err));
-    enum gx_status status = gx_engine_train(index->engine, rows, n, err);
-    explicit_bzero(rows, n * g->meta.dim * sizeof(float));
-    free(rows);
-    return status;
-}
-
-static enum gx_status add_all(struct gx_galleries *galleries, struct gx_gallery *g, struct gx_index *index,
-                              struct gx_err *err)
+bool gx_indexer_has_loaded(struct gx_galleries *galleries)
 {
     struct gx_indexer *x = galleries->indexer;
-    uint32_t count;
-    while (index->until < (count = gx_rows_count(g->rows))) {
-        bool more = true;
-        if (atomic_load(&galleries->stopping) || atomic_load(&g->deleted))
-            return gx_fail(err, GX_E_UNAVAILABLE, "stopped while building");
-        size_t n = copy_rows(x, g, count, BUILD_BATCH, &index->until);
-        enum gx_status status = n == 0 ? GX_OK : gx_engine_add(index->engine, x->rnos, x->floats, n, err);
-        explicit_bzero(x->floats, n * g->meta.dim * sizeof(float));
-        GX_TRY(status);
-        while (more)
-            GX_TRY(gx_gallery_apply_removals(g, index, SIZE_MAX, &more, err));
-        gx_gallery_set_building(g, index->clean_upto);
-        report(g, "adding", index->until, count);
-    }
-    return GX_OK;
-}
-
-/* The engine text of a gallery, as a mutation. */
-struct rename_engine {
-    struct gx_mutation base; /* first */
-    struct gx_gallery *gallery;
-    const char *text;
-};
-
-static enum gx_status rename_prepare(struct gx_mutation *self, struct gx_galleries *galleries,
-                                     struct gx_store_batch *batch, struct gx_arena *arena, uint64_t epoch,
-                                     struct gx_err *err)
-{
-    struct rename_engine *r = (struct rename_engine *)self;
-    struct gx_gallery_meta meta = r->gallery->meta; /* the indexer, who waits for this, is the only one to change it */
-    struct gx_slice value;
-    uint8_t key[GX_KEY_GALLERY_LEN];
-    (void)galleries;
-    (void)epoch;
-    if (atomic_load(&r->gallery->deleted))
-        return gx_fail(err, GX_E_NOT_FOUND, "the gallery was deleted");
-    memset(meta.engine, 0, sizeof(meta.engine));
-    memcpy(meta.engine, r->text, strlen(r->text));
-    GX_TRY(gx_codec_gallery_encode(&meta, arena, &value, err));
-    gx_codec_key_gallery(meta.number, key);
-    gx_store_batch_put(batch, GX_CF_DEFAULT, (struct gx_slice){key, sizeof(key)}, value);
-    self->changed = true;
-    return GX_OK;
-}
-
-static void rename_publish(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch)
-{
-    struct rename_engine *r = (struct rename_engine *)self;
-    (void)galleries;
-    (void)epoch;
-    pthread_mutex_lock(&r->gallery->build_lock);
-    memset(r->gallery->meta.engine, 0, sizeof(r->gallery->meta.engine));
-    memcpy(r->gallery->meta.engine, r->text, strlen(r->text));
-    pthread_mutex_unlock(&r->gallery->build_lock);
-}
-
-static enum gx_status store_engine_text(struct gx_galleries *galleries, struct gx_gallery *g, const char *text,
-                                        struct gx_err *err)
-{
-    char now[GX_ENGINE_MAX + 1];
-    gx_gallery_engine_text(g, now);
-    if (strcmp(now, text) == 0)
-        return GX_OK;
-    struct rename_engine r = {
-        .base = {.prepare = rename_prepare, .publish = rename_publish}, .gallery = g, .text = text};
-    return gx_writer_run(galleries, &r.base, err);
-}
-
-/* What was removed before the build began is out of the index now; what went since has its full time. */
-static void settle_removals(struct gx_gallery *g, uint64_t clean_upto, int64_t began_at_us)
-{
-    pthread_mutex_lock(&g->removals_lock);
-    bool clean = clean_upto >= g->removals_base + g->n_removals;
-    if (g->oldest_removal_us != 0)
-        g->oldest_removal_us = clean ? 0 : GX_MAX(g->oldest_removal_us, began_at_us);
-    pthread_mutex_unlock(&g->removals_lock);
-}
-
-/* Puts @index in the place of the one in use, stores its text, saves it. Takes @index. */
-static enum gx_status swap_in(struct gx_galleries *galleries, struct gx_gallery *g, struct gx_index *index,
-                              const char *text, int64_t began_at_us, struct gx_err *err)
-{
-    pthread_mutex_lock(&g->change);
-    /* First: as soon as the new index is in use, tickets may say that nothing of their rows is left. */
-    g->drop_open = true;
-    enum gx_status status = gx_gallery_drop_saved(galleries, g, err);
-    if (status != GX_OK) {
-        pthread_mutex_unlock(&g->change);
-        return status;
-    }
-    if (index->engine != NULL)
-        gx_gallery_count_dead(g, index);
-    pthread_rwlock_wrlock(&g->lock);
-    struct gx_index old = g->index;
-    g->index = *index;
-    pthread_rwlock_unlock(&g->lock);
-    atomic_store(&g->indexed_until, index->engine == NULL ? UINT32_MAX : index->until);
-    gx_gallery_set_building(g, UINT64_MAX);
-    settle_removals(g, index->clean_upto, began_at_us);
-    gx_engine_free(old.engine);
-    *index = (struct gx_index){0};
-    report(g, "saving", g->index.until, g->index.until);
-    atomic_store(&g->broken, false);
-    status = store_engine_text(galleries, g, text, err);
-    if (status == GX_OK)
-        status = gx_gallery_save_index(galleries, g, err);
-    atomic_store(&g->unsaved, status != GX_OK);
-    pthread_mutex_unlock(&g->change);
-    gx_keeper_wake(galleries);
-    return status;
-}
-
-static enum gx_status build(struct gx_galleries *galleries, struct gx_gallery *g, const char *text, struct gx_err *err)
-{
-    struct gx_engine_spec spec;
-    struct gx_index index = {0};
-    enum gx_status status = GX_OK;
-    int64_t began_at_us = gx_clock_monotonic_us();
-    GX_TRY(gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, err));
-    index.removed_upto = index.clean_upto = gx_gallery_begin_build(g);
-    if (spec.indexes && gx_rows_live(g->rows) >= GX_MAX(spec.train_min, (uint64_t)1)) {
-        GX_TRY_OUT(train(g, &spec, &index, err));
-        GX_TRY_OUT(add_all(galleries, g, &index, err));
-    }
-    status = swap_in(galleries, g, &index, text, began_at_us, err);
-out:
-    gx_gallery_set_building(g, UINT64_MAX);
-    gx_engine_free(index.engine);
-    return status;
-}
-
-static void build_and_report(struct gx_galleries *galleries, struct gx_gallery *g, const char *text, const char *why)
-{
-    struct gx_err err = {0};
-    int64_t start = gx_clock_monotonic_us();
-    pthread_mutex_lock(&g->build_lock);
-    g->build = (struct gx_build_progress){.running = true, .stage = ""};
-    memcpy(g->build.engine, text, strlen(text));
-    g->build_wanted = false;
-    pthread_mutex_unlock(&g->build_lock);
-    gx_log_info("build_started", "gallery=%" PRIu32 " engine=%s why=%s", g->meta.number, text, why);
-    enum gx_status status = build(galleries, g, text, &err);
-    g->build_took_us = gx_clock_monotonic_us() - start;
-    double seconds = (double)g->build_took_us / 1e6;
-    if (status == GX_OK)
-        gx_log_info("build_done", "gallery=%" PRIu32 " engine=%s seconds=%.1f", g->meta.number, text, seconds);
-    else
-        gx_log_error("build_failed", "gallery=%" PRIu32 " engine=%s reason=\"%s\"", g->meta.number, text, err.text);
-    pthread_mutex_lock(&g->build_lock);
-    g->build.running = false;
-    g->build.stage = "";
-    memcpy(g->build.problem, err.text, sizeof(err.text));
-    g->build_failed_at_us = status == GX_OK ? 0 : gx_clock_monotonic_us();
-    pthread_mutex_unlock(&g->build_lock);
+    pthread_mutex_lock(&x->lock);
+    bool all_loaded = x->all_loaded;
+    pthread_mutex_unlock(&x->lock);
+    return all_loaded;
 }
 
 /* --- feeding --- */
@@ -365,10 +131,13 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
         pthread_mutex_unlock(&g->change);
         return false;
     }
-    size_t n = copy_rows(x, g, count, g->feed, &until);
+    bool beside = g->index.engine->spec.beside;
+    size_t n = gx_indexer_copy_rows(x, g, count, beside ? GX_INDEXER_BATCH : g->feed, &until);
+    if (n > 0 && beside)
+        status = gx_engine_add(g->index.engine, x->rnos, x->floats, n, &err);
     pthread_rwlock_wrlock(&g->lock);
     int64_t start = gx_clock_monotonic_us();
-    if (n > 0)
+    if (n > 0 && !beside)
         status = gx_engine_add(g->index.engine, x->rnos, x->floats, n, &err);
     if (status == GX_OK)
         g->index.until = until;
@@ -378,17 +147,20 @@ static bool feed(struct gx_galleries *galleries, struct gx_gallery *g)
     g->changed_at_us = gx_clock_monotonic_us();
     atomic_store(&g->unsaved, true);
     pthread_mutex_unlock(&g->change);
-    if (held > HOLD_US && g->feed > 1)
+    if (beside)
+        held = 0;
+    else if (held > HOLD_US && g->feed > 1)
         g->feed /= 2;
-    else if (held < HOLD_US / 4 && n == g->feed && g->feed < FEED_MAX)
+    else if (held < HOLD_US / 4 && n == g->feed && g->feed < GX_INDEXER_BATCH)
         g->feed *= 2;
     explicit_bzero(x->floats, n * g->meta.dim * sizeof(float));
     atomic_store(&g->broken, atomic_load(&g->broken) || status != GX_OK);
     if (status != GX_OK)
         gx_log_error("feed_failed", "gallery=%" PRIu32 " reason=\"%s\"", g->meta.number, err.text);
-    /* Searches get as much time as the feeding took. */
+    /* Searches get as much time as the feeding kept them waiting. */
     struct timespec pause = {0, (long)GX_MIN(held, (int64_t)500000) * 1000};
-    nanosleep(&pause, NULL);
+    if (held > 0)
+        nanosleep(&pause, NULL);
     return status == GX_OK;
 }
 
@@ -427,9 +199,12 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
         return live >= GX_MAX(spec->train_min, (uint64_t)1) ? "first" : NULL;
     if (strcmp(index.engine->spec.text, spec->text) != 0)
         return "engine";
-    /* Twice as many rows as it was built for: the sample it was trained on is outdated, and building aside is faster
-     * than feeding. */
-    if (gx_rows_count(g->rows) - index.until > GX_MAX(stats.entries, (uint64_t)FEED_MAX))
+    /* More rows wait than it holds: building aside is faster than feeding. */
+    if (!spec->exhaustive && gx_rows_count(g->rows) - index.until > GX_MAX(stats.entries, (uint64_t)GX_INDEXER_BATCH))
+        return "growth";
+    /* Rows that arrive while the first index is built are not what it was trained from. Each build draws from all rows,
+     * so the gallery has to grow again before the next. */
+    if (spec->train_max != 0 && live / RETRAIN_AT >= index.trained_from)
         return "growth";
     if (spec->removes)
         return NULL;
@@ -438,8 +213,10 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
     pthread_mutex_unlock(&g->removals_lock);
     if ((double)index.dead > galleries->options.rebuild_dead * (double)stats.entries)
         return "dead";
-    /* A cheap rebuild need not wait for the full time: at most a tenth of a core goes into rebuilding. */
+    /* A cheap rebuild need not wait for the full time: at most a tenth of a core goes into rebuilding. A long one
+     * begins early enough for the erasure to be in time, or at once. */
     int64_t patience = GX_MIN(galleries->options.rebuild_after_us, 10 * g->build_took_us);
+    patience = GX_MIN(patience, galleries->options.erase_deadline_us / 2 - g->build_took_us);
     if (oldest != 0 && gx_clock_monotonic_us() - oldest > patience)
         return "removal";
     return NULL;
@@ -470,13 +247,14 @@ static bool tend(struct gx_galleries *galleries, struct gx_gallery *g)
     failed = failed && gx_clock_monotonic_us() - g->build_failed_at_us < TRY_AGAIN_US;
     memcpy(text, asked ? g->wanted : g->meta.engine, sizeof(text));
     pthread_mutex_unlock(&g->build_lock);
-    if (gx_engine_parse(gx_slice_text(text), g->meta.dim, gx_rows_live(g->rows), &spec, &err) != GX_OK)
+    if (gx_gallery_spec(galleries, g, text, g->index.engine == NULL ? "" : g->index.engine->spec.text, &spec, &err) !=
+        GX_OK)
         return false;
-    if (!asked && is_pouring(galleries, g))
-        return false;
+    if (!asked && !spec.exhaustive && is_pouring(galleries, g)) /* what takes rows up as they come goes on with it */
+        return g->index.engine != NULL && g->index.engine->spec.exhaustive && feed(galleries, g);
     const char *why = asked ? "asked" : why_build(galleries, g, &spec);
     if (why != NULL && (asked || !failed)) {
-        build_and_report(galleries, g, text, why);
+        gx_indexer_build(galleries, g, text, &spec, why);
         return true;
     }
     if (feed(galleries, g))
@@ -548,6 +326,7 @@ static bool wait_for_work(struct gx_indexer *x, bool busy)
 
 static void *run(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "indexd-indexer");
     struct gx_galleries *galleries = arg;
     struct gx_indexer *x = galleries->indexer;
     struct gx_gallery *list[GX_GALLERIES_MAX];

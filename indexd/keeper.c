@@ -1,11 +1,7 @@
-/* The one background thread for slow work behind expungements.
- *
- * The path of a ticket: its rows are zeroed in memory -> the index in use forgets them -> the saved index that still
- * held them is deleted -> nothing of them is left in any index (one that cannot remove, or is being built, makes the
- * ticket wait for a rebuild) -> the ticket is stamped, through the writer like every other change.
- *
- * Besides: expungements whose batch could not be written are submitted again, deleted galleries leave the store, and
- * remembered requests are forgotten after a day. All of it is found again at the next start from what the store says.
+/* The one background thread for slow work: it takes tickets through their erasure (erase.c), submits expungements again
+ * whose batch could not be written, takes deleted galleries out of the store, makes the ballast again when there is
+ * room, and forgets remembered requests after a day. All of it is found again at the next start from what the store
+ * says.
  *
  * What can go wrong: a step fails (disk full): it is logged once per round and tried again in the next. */
 #include <inttypes.h>
@@ -14,27 +10,17 @@
 #include <time.h>
 
 #include "clock.h"
+#include "erase_private.h"
 #include "failpoint.h"
-#include "gallery_private.h"
 #include "log.h"
 
 #define ROUND_US        1000000
 #define REMEMBER_US     ((int64_t)24 * 3600 * 1000000)
 #define FORGET_EVERY_US ((int64_t)3600 * 1000000)
 #define TRIM_EVERY_US   ((int64_t)30 * 1000000)
-#define REMOVE_AT_ONCE  256 /* rows an engine forgets per hold */
+#define ROOM_EVERY_US   ((int64_t)5 * 1000000)
 #define FORGET_AT_ONCE  10000
 #define ARENA_MAX       ((size_t)256 << 20)
-
-struct gx_pending {
-    struct gx_pending *next;
-    uint64_t number;
-    uint32_t gallery;
-    uint64_t serial; /* of its last removal in the gallery's log; 0 = not noted there yet */
-    bool wiped;
-    size_t n;
-    uint64_t rnos[]; /* [n] */
-};
 
 struct deleted {
     struct deleted *next;
@@ -46,10 +32,11 @@ struct gx_keeper {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t wake;
     bool stopping, woken;
-    struct gx_pending *pending;
+    struct gx_pending *pending, **pending_end; /* only this thread takes out */
+    size_t n_pending, n_alarms;
     struct gx_mutation *retries;
     struct deleted *deleted;
-    int64_t forgot_at_us, trimmed_at_us;
+    int64_t forgot_at_us, trimmed_at_us, ballast_at_us;
 };
 
 static void *run(void *arg);
@@ -65,6 +52,7 @@ enum gx_status gx_keeper_start(struct gx_galleries *galleries, struct gx_err *er
     pthread_cond_init(&k->wake, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&k->lock, NULL);
+    k->pending_end = &k->pending;
     galleries->keeper = k;
     return GX_OK;
 }
@@ -96,6 +84,7 @@ void gx_keeper_free(struct gx_galleries *galleries)
         return;
     for (struct gx_pending *p = k->pending, *next; p != NULL; p = next) {
         next = p->next;
+        gx_erase_proof_drop(galleries, p);
         free(p);
     }
     for (struct deleted *d = k->deleted, *next; d != NULL; d = next) {
@@ -104,7 +93,7 @@ void gx_keeper_free(struct gx_galleries *galleries)
     }
     for (struct gx_mutation *m = k->retries, *next; m != NULL; m = next) {
         next = m->next;
-        gx_expunge_discard(m);
+        m->discard(m);
     }
     pthread_cond_destroy(&k->wake);
     pthread_mutex_destroy(&k->lock);
@@ -121,30 +110,99 @@ void gx_keeper_wake(struct gx_galleries *galleries)
     pthread_mutex_unlock(&k->lock);
 }
 
+bool gx_keeper_is_stopping(struct gx_galleries *galleries)
+{
+    struct gx_keeper *k = galleries->keeper;
+    pthread_mutex_lock(&k->lock);
+    bool stopping = k->stopping;
+    pthread_mutex_unlock(&k->lock);
+    return stopping || atomic_load(&galleries->stopping);
+}
+
 enum gx_status gx_keeper_reserve(const uint64_t *rnos, size_t n, struct gx_pending **out, struct gx_err *err)
 {
-    struct gx_pending *p = calloc(1, sizeof(*p) + n * sizeof(*rnos));
+    struct gx_pending *p = calloc(1, sizeof(*p) + n * (sizeof(*rnos) + sizeof(*p->keys)));
     *out = p;
     if (p == NULL)
         return gx_fail(err, GX_E_NOMEM, "note a ticket: out of memory");
     p->n = n;
+    p->keys = (struct gx_row_keys *)(void *)(p->rnos + n);
     if (n > 0)
         memcpy(p->rnos, rnos, n * sizeof(*rnos));
     return GX_OK;
 }
 
-void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, uint64_t number, uint32_t gallery,
-                          uint64_t serial)
+void gx_keeper_add_ticket(struct gx_galleries *galleries, struct gx_pending *pending, const struct gx_ticket *ticket,
+                          const struct gx_row_keys *keys, uint64_t serial)
 {
     struct gx_keeper *k = galleries->keeper;
-    pending->number = number;
-    pending->gallery = gallery;
+    pending->number = ticket->number;
+    pending->gallery = ticket->gallery_number;
     pending->serial = serial;
+    pending->state = ticket->state;
+    pending->accepted_at_us = ticket->accepted_at_us;
+    pending->added_at_us = serial == 0 ? 0 : gx_clock_monotonic_us();
+    pending->facts = *ticket;
+    pending->facts.gallery = pending->facts.order_ref = pending->facts.problem = (struct gx_slice){NULL, 0};
+    pending->facts.rnos = NULL;
+    if (pending->n > 0)
+        memcpy(pending->keys, keys, pending->n * sizeof(*keys));
     pthread_mutex_lock(&k->lock);
-    struct gx_pending **end = &k->pending;
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = pending;
+    *k->pending_end = pending;
+    k->pending_end = &pending->next;
+    k->n_pending++;
+    pthread_mutex_unlock(&k->lock);
+}
+
+void gx_keeper_set_state(struct gx_galleries *galleries, struct gx_pending *pending, enum gx_ticket_state state)
+{
+    struct gx_keeper *k = galleries->keeper;
+    pthread_mutex_lock(&k->lock);
+    pending->state = state;
+    k->n_alarms -= pending->alarm_at_us != 0;
+    pending->alarm_at_us = 0;
+    pthread_mutex_unlock(&k->lock);
+}
+
+void gx_keeper_set_alarm(struct gx_galleries *galleries, struct gx_pending *pending, const char *problem, int64_t at_us)
+{
+    struct gx_keeper *k = galleries->keeper;
+    pthread_mutex_lock(&k->lock);
+    k->n_alarms += pending->alarm_at_us == 0;
+    pending->alarm_at_us = at_us;
+    snprintf(pending->alarm, sizeof(pending->alarm), "%s", problem);
+    pthread_mutex_unlock(&k->lock);
+}
+
+enum gx_status gx_keeper_add_alarm(struct gx_galleries *galleries, struct gx_arena *arena, struct gx_ticket *ticket,
+                                   struct gx_err *err)
+{
+    struct gx_keeper *k = galleries->keeper;
+    enum gx_status status = GX_OK;
+    pthread_mutex_lock(&k->lock);
+    for (const struct gx_pending *p = k->n_alarms > 0 ? k->pending : NULL; p != NULL; p = p->next) {
+        if (p->number != ticket->number || p->alarm_at_us == 0)
+            continue;
+        ticket->state = GX_TICKET_FAILED;
+        ticket->failed_at_us = p->alarm_at_us;
+        status = gx_arena_copy(arena, gx_slice_text(p->alarm), &ticket->problem, err);
+        break;
+    }
+    pthread_mutex_unlock(&k->lock);
+    return status;
+}
+
+void gx_keeper_count_alarms(struct gx_galleries *galleries, struct gx_expunge_alarms *out)
+{
+    struct gx_keeper *k = galleries->keeper;
+    int64_t due = gx_clock_wall_us() - galleries->options.erase_deadline_us;
+    *out = (struct gx_expunge_alarms){0};
+    pthread_mutex_lock(&k->lock);
+    for (const struct gx_pending *p = k->pending; p != NULL; p = p->next) {
+        out->n_pending += p->state != GX_TICKET_VERIFIED;
+        out->n_failed += p->state == GX_TICKET_FAILED || p->alarm_at_us != 0;
+        out->n_overdue += p->state != GX_TICKET_VERIFIED && p->accepted_at_us <= due;
+    }
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -172,91 +230,9 @@ void gx_keeper_add_deleted(struct gx_galleries *galleries, const struct gx_galle
 
 /* --- tickets --- */
 
-static void wipe_rows(struct gx_gallery *g, const struct gx_pending *p)
+bool gx_keeper_is_deleting(struct gx_galleries *galleries, uint32_t gallery)
 {
-    gx_gallery_wait_readers(g);
-    for (size_t i = 0; i < p->n; i++) {
-        uint32_t slot;
-        if (gx_rows_find(g->rows, p->rnos[i], &slot))
-            gx_rows_wipe(g->rows, slot);
-    }
-}
-
-/* Tells the index in use what was removed, and deletes the file that still holds it. *out_clean: of the removals up to
- * @serial nothing is left, in no index and no file. */
-static enum gx_status clean_index(struct gx_galleries *galleries, struct gx_gallery *g, uint64_t serial,
-                                  bool *out_clean, struct gx_err *err)
-{
-    bool more = true;
-    enum gx_status status = GX_OK;
-    pthread_mutex_lock(&g->change);
-    uint64_t told = g->index.removed_upto;
-    while (more && status == GX_OK) {
-        pthread_rwlock_wrlock(&g->lock);
-        status = gx_gallery_apply_removals(g, &g->index, REMOVE_AT_ONCE, &more, err);
-        pthread_rwlock_unlock(&g->lock);
-    }
-    if (status != GX_OK)
-        atomic_store(&g->broken, true);
-    if (g->index.removed_upto != told) {
-        g->drop_open = true; /* until the file is gone, durably */
-        atomic_store(&g->unsaved, true);
-        if (g->index.engine != NULL && !g->index.engine->spec.removes) {
-            pthread_rwlock_wrlock(&g->lock);
-            gx_gallery_count_dead(g, &g->index);
-            pthread_rwlock_unlock(&g->lock);
-        }
-    }
-    if (status == GX_OK)
-        status = g->drop_open || g->index.engine == NULL ? gx_gallery_drop_saved(galleries, g, err) : GX_OK;
-    *out_clean = status == GX_OK && gx_gallery_clean_upto(g) >= serial;
-    pthread_mutex_unlock(&g->change);
-    return status;
-}
-
-/* The change of a ticket, as a mutation. */
-struct stamp {
-    struct gx_mutation base; /* first */
-    uint64_t number;
-    int64_t unindexed_at_us;
-};
-
-static enum gx_status stamp_prepare(struct gx_mutation *self, struct gx_galleries *galleries,
-                                    struct gx_store_batch *batch, struct gx_arena *arena, uint64_t epoch,
-                                    struct gx_err *err)
-{
-    struct stamp *s = (struct stamp *)self;
-    struct gx_ticket ticket;
-    struct gx_slice value;
-    uint8_t key[GX_KEY_TICKET_LEN];
-    (void)epoch;
-    GX_TRY(gx_expunge_ticket(galleries, s->number, arena, &ticket, err));
-    ticket.unindexed_at_us = s->unindexed_at_us;
-    GX_TRY(gx_codec_ticket_encode(&ticket, arena, &value, err));
-    gx_codec_key_ticket(s->number, key);
-    gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
-    self->changed = true;
-    return GX_OK;
-}
-
-static void stamp_publish(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch)
-{
-    (void)self;
-    (void)galleries;
-    (void)epoch;
-}
-
-static enum gx_status stamp_ticket(struct gx_galleries *galleries, uint64_t number, struct gx_err *err)
-{
-    struct stamp s = {.base = {.prepare = stamp_prepare, .publish = stamp_publish},
-                      .number = number,
-                      .unindexed_at_us = gx_clock_wall_us()};
-    gx_failpoint_pass("keeper.before_stamp");
-    return gx_writer_run(galleries, &s.base, err);
-}
-
-static bool is_being_deleted(struct gx_keeper *k, uint32_t gallery)
-{
+    struct gx_keeper *k = galleries->keeper;
     bool found = false;
     pthread_mutex_lock(&k->lock);
     for (const struct deleted *d = k->deleted; d != NULL && !found; d = d->next)
@@ -265,69 +241,41 @@ static bool is_being_deleted(struct gx_keeper *k, uint32_t gallery)
     return found;
 }
 
-/* *out_done: the ticket is stamped, or its gallery is gone (its rows left memory with it). */
-static enum gx_status carry_out(struct gx_galleries *galleries, struct gx_pending *p, bool *out_done,
-                                struct gx_err *err)
-{
-    *out_done = false;
-    struct gx_gallery *g = gx_gallery_find_number(galleries, p->gallery);
-    enum gx_status status = GX_OK;
-    if (g != NULL && !atomic_load(&g->loaded)) {
-        gx_gallery_unref(g);
-        return GX_OK;
-    }
-    if (g != NULL && !p->wiped) {
-        gx_failpoint_pass("keeper.before_wipe");
-        wipe_rows(g, p);
-        p->wiped = true;
-    }
-    if (g != NULL && p->serial == 0) { /* found at start: nothing was noted for it yet */
-        status = gx_gallery_reserve_removals(g, p->n, err);
-        if (status == GX_OK)
-            p->serial = gx_gallery_note_removals(g, p->rnos, p->n);
-    }
-    bool clean = g == NULL && !is_being_deleted(galleries->keeper, p->gallery);
-    if (status == GX_OK && g != NULL)
-        status = clean_index(galleries, g, p->serial, &clean, err);
-    if (!clean)
-        gx_indexer_wake(galleries);
-    gx_gallery_unref(g);
-    if (status != GX_OK || !clean)
-        return status;
-    GX_TRY(stamp_ticket(galleries, p->number, err));
-    *out_done = true;
-    return GX_OK;
-}
-
-static void carry_out_all(struct gx_galleries *galleries)
+/* Takes those out that are VERIFIED. */
+static void take_out_verified(struct gx_galleries *galleries)
 {
     struct gx_keeper *k = galleries->keeper;
     pthread_mutex_lock(&k->lock);
-    struct gx_pending *list = k->pending;
-    k->pending = NULL;
-    pthread_mutex_unlock(&k->lock);
-    struct gx_pending *left = NULL, **end = &left;
-    for (struct gx_pending *p = list, *next; p != NULL; p = next) {
-        struct gx_err err;
-        bool finished;
-        next = p->next;
-        p->next = NULL;
-        if (carry_out(galleries, p, &finished, &err) != GX_OK)
-            gx_log_error("expunge_delayed", "ticket=%" PRIu64 " reason=\"%s\"", p->number, err.text);
-        if (!finished) {
-            *end = p;
-            end = &p->next;
+    struct gx_pending **at = &k->pending, *p;
+    while ((p = *at) != NULL) {
+        if (p->state != GX_TICKET_VERIFIED) {
+            at = &p->next;
             continue;
         }
-        gx_expunge_changed *changed = atomic_load(&galleries->ticket_changed);
-        if (changed != NULL)
-            changed(galleries->ticket_changed_arg, p->number);
+        *at = p->next;
+        k->n_pending--;
+        gx_erase_proof_drop(galleries, p);
         free(p);
     }
-    pthread_mutex_lock(&k->lock);
-    *end = k->pending;
-    k->pending = left;
+    k->pending_end = at;
     pthread_mutex_unlock(&k->lock);
+}
+
+/* *out_again: when there is something to do again. */
+static void erase_tickets(struct gx_galleries *galleries, int64_t *out_again)
+{
+    struct gx_keeper *k = galleries->keeper;
+    *out_again = INT64_MAX;
+    pthread_mutex_lock(&k->lock);
+    size_t n = 0, max = k->n_pending;
+    struct gx_pending **list = max > 0 ? calloc(max, sizeof(struct gx_pending *)) : NULL;
+    for (struct gx_pending *p = k->pending; p != NULL && list != NULL; p = p->next)
+        list[n++] = p;
+    pthread_mutex_unlock(&k->lock);
+    if (n > 0)
+        gx_erase_round(galleries, list, n, out_again);
+    free(list);
+    take_out_verified(galleries);
 }
 
 /* --- batches that could not be written --- */
@@ -367,6 +315,13 @@ struct forget_gallery {
     uint32_t number;
 };
 
+static void publish_nothing(struct gx_mutation *self, struct gx_galleries *galleries, uint64_t epoch)
+{
+    (void)self;
+    (void)galleries;
+    (void)epoch;
+}
+
 static enum gx_status forget_prepare(struct gx_mutation *self, struct gx_galleries *galleries,
                                      struct gx_store_batch *batch, struct gx_arena *arena, uint64_t epoch,
                                      struct gx_err *err)
@@ -385,16 +340,23 @@ static enum gx_status forget_prepare(struct gx_mutation *self, struct gx_galleri
 static enum gx_status drop_gallery(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
                                    struct gx_err *err)
 {
-    struct forget_gallery f = {.base = {.prepare = forget_prepare, .publish = stamp_publish}, .number = meta->number};
+    struct forget_gallery f = {.base = {.prepare = forget_prepare, .publish = publish_nothing}, .number = meta->number};
     struct gx_gallery gone = {.meta = *meta, .drop_open = true};
+    gx_failpoint_pass("keeper.before_range");
     GX_TRY(delete_rows(galleries, meta, err));
+    gx_failpoint_pass("keeper.after_range");
     GX_TRY(gx_gallery_drop_saved(galleries, &gone, err));
+    gx_failpoint_pass("keeper.after_drop");
+    GX_TRY(gx_erase_gallery(galleries, meta->number, err));
+    gx_failpoint_pass("keeper.after_erase");
     return gx_writer_run(galleries, &f.base, err);
 }
 
-static void drop_deleted(struct gx_galleries *galleries)
+/* False: some are left. */
+static bool drop_deleted(struct gx_galleries *galleries)
 {
     struct gx_keeper *k = galleries->keeper;
+    bool all = true;
     pthread_mutex_lock(&k->lock);
     struct deleted *list = k->deleted;
     k->deleted = NULL;
@@ -405,9 +367,11 @@ static void drop_deleted(struct gx_galleries *galleries)
         if (drop_gallery(galleries, &d->meta, &err) != GX_OK) {
             gx_log_error("gallery_delete_delayed", "gallery=%" PRIu32 " reason=\"%s\"", d->meta.number, err.text);
             gx_keeper_add_deleted(galleries, &d->meta);
+            all = false;
         }
         free(d);
     }
+    return all;
 }
 
 /* --- remembered requests --- */
@@ -461,7 +425,8 @@ static enum gx_status collect_outdated(struct gx_galleries *galleries, struct gx
     return status;
 }
 
-static void forget_outdated(struct gx_galleries *galleries)
+/* False: some are left. */
+static bool forget_outdated(struct gx_galleries *galleries)
 {
     struct gx_arena arena;
     struct gx_err err;
@@ -469,7 +434,7 @@ static void forget_outdated(struct gx_galleries *galleries)
     size_t n;
     gx_arena_init(&arena, ARENA_MAX);
     do {
-        struct forget_requests f = {.base = {.prepare = forget_requests_prepare, .publish = stamp_publish}};
+        struct forget_requests f = {.base = {.prepare = forget_requests_prepare, .publish = publish_nothing}};
         status = collect_outdated(galleries, &arena, &f, &err);
         n = f.n;
         if (status == GX_OK && n > 0)
@@ -479,15 +444,18 @@ static void forget_outdated(struct gx_galleries *galleries)
     if (status != GX_OK)
         gx_log_warn("requests_not_forgotten", "reason=\"%s\"", err.text);
     gx_arena_fini(&arena);
+    return status == GX_OK;
 }
 
 /* --- the thread --- */
 
-static bool wait_for_work(struct gx_keeper *k)
+/* At most until @again (monotonic). */
+static bool wait_for_work(struct gx_keeper *k, int64_t again)
 {
     struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ROUND_US / 1000000;
+    int64_t at_us = GX_MIN(again, gx_clock_monotonic_us() + ROUND_US);
+    until.tv_sec = at_us / 1000000;
+    until.tv_nsec = at_us % 1000000 * 1000;
     pthread_mutex_lock(&k->lock);
     while (!k->woken && !k->stopping)
         if (pthread_cond_timedwait(&k->wake, &k->lock, &until) != 0)
@@ -500,22 +468,29 @@ static bool wait_for_work(struct gx_keeper *k)
 
 static void *run(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "indexd-keeper");
     struct gx_galleries *galleries = arg;
     struct gx_keeper *k = galleries->keeper;
+    int64_t again;
     gx_engine_thread_begin();
     do {
         int64_t now = gx_clock_monotonic_us();
         submit_again(galleries);
-        drop_deleted(galleries);
-        carry_out_all(galleries);
+        bool dropped = drop_deleted(galleries);
+        erase_tickets(galleries, &again);
+        gx_store_erase_rest(galleries->store);
+        if (!dropped)
+            again = GX_MIN(again, gx_clock_monotonic_us() + galleries->options.erase_retry_us);
         if (now - k->trimmed_at_us >= TRIM_EVERY_US) {
             k->trimmed_at_us = now;
             malloc_trim(0); /* what a burst of calls or a build has left */
         }
-        if (k->forgot_at_us == 0 || now - k->forgot_at_us >= FORGET_EVERY_US) {
-            k->forgot_at_us = now;
-            forget_outdated(galleries);
+        if (now - k->ballast_at_us >= ROOM_EVERY_US) {
+            k->ballast_at_us = now;
+            gx_galleries_renew_ballast(galleries);
         }
-    } while (wait_for_work(k));
+        if (k->forgot_at_us == 0 || now - k->forgot_at_us >= FORGET_EVERY_US)
+            k->forgot_at_us = forget_outdated(galleries) ? now : 0;
+    } while (wait_for_work(k, again));
     return NULL;
 }

@@ -1,4 +1,4 @@
-/* The only user of OpenSSL. */
+/* With keys_sign.c the only user of OpenSSL. */
 #include "keys.h"
 
 #include <openssl/core_names.h>
@@ -69,6 +69,31 @@ enum gx_status gx_keys_sha256(const struct gx_slice *pieces, size_t n, struct gx
         ok = EVP_DigestUpdate(context, pieces[i].data, pieces[i].len) == 1;
     ok = ok && EVP_DigestFinal_ex(context, out->bytes, NULL) == 1;
     EVP_MD_CTX_free(context);
+    return ok ? GX_OK : refuse("SHA-256", err);
+}
+
+/* An OpenSSL context by our own name. */
+enum gx_status gx_keys_sum_begin(struct gx_keys_sum **out, struct gx_err *err)
+{
+    (void)pthread_once(&fetch_once, fetch);
+    EVP_MD_CTX *context = sha256 == NULL ? NULL : EVP_MD_CTX_new();
+    *out = (struct gx_keys_sum *)context;
+    if (context != NULL && EVP_DigestInit_ex(context, sha256, NULL) == 1)
+        return GX_OK;
+    EVP_MD_CTX_free(context);
+    *out = NULL;
+    return refuse("SHA-256", err);
+}
+
+enum gx_status gx_keys_sum_add(struct gx_keys_sum *sum, struct gx_slice piece, struct gx_err *err)
+{
+    return EVP_DigestUpdate((EVP_MD_CTX *)sum, piece.data, piece.len) == 1 ? GX_OK : refuse("SHA-256", err);
+}
+
+enum gx_status gx_keys_sum_end(struct gx_keys_sum *sum, struct gx_digest *out, struct gx_err *err)
+{
+    bool ok = sum == NULL || out == NULL || EVP_DigestFinal_ex((EVP_MD_CTX *)sum, out->bytes, NULL) == 1;
+    EVP_MD_CTX_free((EVP_MD_CTX *)sum);
     return ok ? GX_OK : refuse("SHA-256", err);
 }
 

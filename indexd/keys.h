@@ -1,5 +1,5 @@
-/* Keyed hashes of ids, digests and random bytes (OpenSSL). Ids never stand in a key of the store: MANIFEST and LOG of
- * RocksDB print keys, and arrest numbers can be guessed, so a plain hash would not do. */
+/* Keyed hashes of ids, digests, random bytes and signatures (OpenSSL). Ids never stand in a key of the store: MANIFEST
+ * and LOG of RocksDB print keys, and arrest numbers can be guessed, so a plain hash would not do. */
 #ifndef GX_KEYS_H
 #define GX_KEYS_H
 
@@ -33,6 +33,12 @@ GX_MUST enum gx_status gx_keys_hash(const struct gx_secret *secret, enum gx_id_k
 GX_MUST enum gx_status gx_keys_sha256(const struct gx_slice *pieces, size_t n, struct gx_digest *out,
                                       struct gx_err *err);
 
+/* SHA-256 of what is added piece by piece. end frees it (out NULL: unasked); one thread at a time. */
+struct gx_keys_sum;
+GX_MUST enum gx_status gx_keys_sum_begin(struct gx_keys_sum **out, struct gx_err *err);
+GX_MUST enum gx_status gx_keys_sum_add(struct gx_keys_sum *sum, struct gx_slice piece, struct gx_err *err);
+GX_MUST enum gx_status gx_keys_sum_end(struct gx_keys_sum *sum, struct gx_digest *out, struct gx_err *err);
+
 /* HMAC-SHA-256 under @secret of up to @n pieces. */
 GX_MUST enum gx_status gx_keys_hmac(const struct gx_secret *secret, const struct gx_slice *pieces, size_t n,
                                     struct gx_digest *out, struct gx_err *err);
@@ -43,5 +49,32 @@ GX_MUST enum gx_status gx_keys_random(void *out, size_t n, struct gx_err *err);
 /* A random UUID (RFC 4122 version 4). */
 GX_MUST enum gx_status gx_keys_uuid(struct gx_uuid *out, struct gx_err *err);
 void gx_keys_uuid_text(const struct gx_uuid *uuid, char out_text[37]);
+
+/* --- keys_sign.c: Ed25519 (RFC 8032), for certificates --- */
+
+#define GX_SIGNATURE_LEN 64
+
+struct gx_signer; /* a pair of keys; may sign in several threads at once */
+
+/* Makes a new pair: @key_path the private key (PEM, PKCS#8, mode 0600), @public_path the public key (PEM,
+ * SubjectPublicKeyInfo, 0644). Durable on return. GX_E_EXISTS, GX_E_IO, GX_E_FULL. */
+GX_MUST enum gx_status gx_keys_signer_create(const char *key_path, const char *public_path, struct gx_err *err);
+
+/* Reads both files. GX_E_CORRUPT names the file that is missing, no such key, or not of the same pair. */
+GX_MUST enum gx_status gx_keys_signer_open(const char *key_path, const char *public_path, struct gx_signer **out,
+                                           struct gx_err *err);
+void gx_keys_signer_close(struct gx_signer *signer); /* wipes it; NULL is fine */
+
+/* The public key as PEM text; lives as long as the signer. */
+struct gx_slice gx_keys_public(const struct gx_signer *signer);
+/* What names it: SHA-256 of its SubjectPublicKeyInfo in DER. */
+const struct gx_digest *gx_keys_public_digest(const struct gx_signer *signer);
+
+GX_MUST enum gx_status gx_keys_sign(const struct gx_signer *signer, struct gx_slice message,
+                                    uint8_t out_signature[GX_SIGNATURE_LEN], struct gx_err *err);
+
+/* Is @signature the one of @message under @public_pem? GX_E_CORRUPT: it is not. GX_E_INVALID: no Ed25519 key in PEM. */
+GX_MUST enum gx_status gx_keys_verify(struct gx_slice public_pem, struct gx_slice message,
+                                      const uint8_t signature[GX_SIGNATURE_LEN], struct gx_err *err);
 
 #endif

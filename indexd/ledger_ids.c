@@ -118,7 +118,7 @@ void gx_ledger_ids_add(struct gx_ledger_ids *ids, enum gx_id_kind kind, const st
     assert(ids->n_keys * 3 <= (table->mask + 1) * 2);
 }
 
-bool gx_ledger_ids_holds(struct gx_ledger_ids *ids, enum gx_id_kind kind, const struct gx_key *key)
+bool gx_ledger_ids_has(struct gx_ledger_ids *ids, enum gx_id_kind kind, const struct gx_key *key)
 {
     const struct table *table = atomic_load_explicit(&ids->table, memory_order_acquire);
     uint64_t a = gx_codec_get_u64(key->bytes), b = gx_codec_get_u64(key->bytes + 8);

@@ -27,6 +27,7 @@ static enum gx_status copy_row(struct gx_gallery *g, uint32_t slot, bool with_ro
         GX_TRY(copy_slice(arena, &r->attributes[i].value, err));
     }
     out->row = NULL;
+    out->quarantined = row.quarantined;
     if (!with_row)
         return GX_OK;
     float *copy;

@@ -7,6 +7,7 @@
 struct gx_stored_record {
     struct gx_record record; /* slices in the arena */
     const float *row;        /* [dim] unit row in the arena, NULL unless asked for */
+    bool quarantined;        /* a legal hold keeps it out of every search */
 };
 
 /* Records of the given ids that are enrolled, in the order of the ids; others are left out. n_ids 1..1000.

@@ -1,13 +1,18 @@
 /* What removals have in common, whether ordered now or found in the outer ledger at start: which rows an id means, what
  * has to be deleted for a row, and the agreement of ledger and store.
  *
- * The path at start: ledger entry -> its ticket is in the store: then so are its deletes (they were one batch) -> else
- * every record that it names or lists is deleted again, and the ticket written, in one synced batch. So whatever an
- * older copy of the store brings back is gone before anything is loaded. */
+ * The path at start: ledger entry -> by its type: an expungement whose ticket is in the store is done (ticket and
+ * deletes were one batch); else every record that it names or lists is deleted again, and the ticket written, with the
+ * memory of the request, in one synced batch. A deleted gallery that is still listed is deleted again. So whatever an
+ * older copy of the store brings back, or a crash has left half done, is gone before anything is loaded, and who asks
+ * again with the same request id gets the ticket that was made.
+ *
+ * What can go wrong: the store fails: nothing is loaded, the next start begins anew. The ledger is not this store's, or
+ * lacks what the store knows of: refused. */
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "gallery_private.h"
+#include "hold_private.h"
 
 #define ARENA_MAX   ((size_t)1 << 30)
 #define SCRATCH_MAX ((size_t)1 << 20)
@@ -77,28 +82,28 @@ enum gx_status gx_replay_resolve(struct gx_galleries *galleries, uint32_t galler
 }
 
 static enum gx_status delete_record(struct gx_galleries *galleries, const struct gx_gallery_meta *meta, uint64_t rno,
-                                    struct gx_slice rec, struct gx_store_batch *batch, struct gx_key *out_id,
+                                    struct gx_slice rec, struct gx_store_batch *batch, struct gx_row_keys *out_keys,
                                     struct gx_err *err)
 {
     struct gx_record record;
-    struct gx_key key;
     uint8_t row[GX_KEY_ROW_LEN], id[GX_KEY_ID_LEN], list[GX_KEY_LIST_LEN];
     struct gx_slice name = gx_slice_text(meta->name);
+    *out_keys = (struct gx_row_keys){0};
     GX_TRY(gx_codec_record_decode(rec, &record, err));
     gx_codec_row_key(meta->number, rno, row);
     gx_store_batch_delete(batch, GX_CF_EMB, (struct gx_slice){row, sizeof(row)});
     gx_store_batch_delete(batch, GX_CF_REC, (struct gx_slice){row, sizeof(row)});
-    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_RECORD, name, record.record_id, out_id, err));
-    gx_codec_id_key(meta->number, out_id, id);
+    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_RECORD, name, record.record_id, &out_keys->record, err));
+    gx_codec_id_key(meta->number, &out_keys->record, id);
     gx_store_batch_delete(batch, GX_CF_BY_RECORD, (struct gx_slice){id, sizeof(id)});
     if (record.arrest_id.len > 0) {
-        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_ARREST, name, record.arrest_id, &key, err));
-        gx_codec_list_key(meta->number, &key, rno, list);
+        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_ARREST, name, record.arrest_id, &out_keys->arrest, err));
+        gx_codec_list_key(meta->number, &out_keys->arrest, rno, list);
         gx_store_batch_delete(batch, GX_CF_BY_ARREST, (struct gx_slice){list, sizeof(list)});
     }
     if (record.subject_id.len > 0) {
-        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_SUBJECT, name, record.subject_id, &key, err));
-        gx_codec_list_key(meta->number, &key, rno, list);
+        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_SUBJECT, name, record.subject_id, &out_keys->subject, err));
+        gx_codec_list_key(meta->number, &out_keys->subject, rno, list);
         gx_store_batch_delete(batch, GX_CF_BY_SUBJECT, (struct gx_slice){list, sizeof(list)});
     }
     return GX_OK;
@@ -106,7 +111,7 @@ static enum gx_status delete_record(struct gx_galleries *galleries, const struct
 
 enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struct gx_gallery_meta *meta,
                                      const struct gx_rno_list *rnos, bool skip_missing, struct gx_store_batch *batch,
-                                     struct gx_key *out_ids, struct gx_err *err)
+                                     struct gx_row_keys *out_keys, struct gx_err *err)
 {
     struct gx_arena scratch; /* of one record: an order may have a million */
     enum gx_status status = GX_OK;
@@ -114,7 +119,6 @@ enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struc
     for (size_t i = 0; status == GX_OK && i < rnos->n; i++) {
         uint8_t row[GX_KEY_ROW_LEN];
         struct gx_slice rec;
-        struct gx_key id;
         gx_arena_reset(&scratch);
         gx_codec_row_key(meta->number, rnos->rnos[i], row);
         status = gx_store_get(galleries->store, GX_CF_REC, (struct gx_slice){row, sizeof(row)}, &scratch, &rec, err);
@@ -126,11 +130,24 @@ enum gx_status gx_replay_delete_rows(struct gx_galleries *galleries, const struc
             status = gx_fail(err, GX_E_CORRUPT,
                              "an id leads to row %" PRIu64 ", which the store lacks: restore a backup", rnos->rnos[i]);
         if (status == GX_OK)
-            status =
-                delete_record(galleries, meta, rnos->rnos[i], rec, batch, out_ids == NULL ? &id : &out_ids[i], err);
+            status = delete_record(galleries, meta, rnos->rnos[i], rec, batch, &out_keys[i], err);
     }
     gx_arena_fini(&scratch);
     return status;
+}
+
+enum gx_status gx_replay_put_ticket(const struct gx_ticket *ticket, const struct gx_row_keys *keys,
+                                    struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err)
+{
+    uint8_t key[GX_KEY_TICKET_LEN], erasure_key[GX_KEY_ERASURE_LEN];
+    struct gx_slice value;
+    GX_TRY(gx_codec_ticket_encode(ticket, arena, &value, err));
+    gx_codec_key_ticket(ticket->number, key);
+    gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
+    GX_TRY(gx_codec_erasure_encode(keys, ticket->n_records, arena, &value, err));
+    gx_codec_key_erasure(ticket->number, erasure_key);
+    gx_store_batch_put(batch, GX_CF_DEFAULT, (struct gx_slice){erasure_key, sizeof(erasure_key)}, value);
+    return GX_OK;
 }
 
 /* --- the agreement of ledger and store --- */
@@ -167,7 +184,7 @@ enum gx_status gx_replay_check(struct gx_galleries *galleries, struct gx_err *er
     if (n >= galleries->noted_entries)
         return GX_OK;
     return gx_fail(err, GX_E_CORRUPT,
-                   "'%s' holds %" PRIu64 " expungements, but the store knows of %" PRIu64
+                   "'%s' holds %" PRIu64 " entries, but the store knows of %" PRIu64
                    ": it was cut or exchanged; put the newest copy or the mirror in its place",
                    galleries->ledger_path, n, galleries->noted_entries);
 }
@@ -191,12 +208,18 @@ static int compare_rnos(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static const struct gx_gallery *find_listed(const struct gx_galleries *galleries, struct gx_slice name)
+/* The very gallery, or the one of that name that has come in its place. */
+static const struct gx_gallery *find_listed(const struct gx_galleries *galleries, const struct gx_ledger_entry *entry)
 {
-    for (size_t i = 0; i < galleries->n; i++)
-        if (gx_slice_equal(gx_slice_text(galleries->list[i]->meta.name), name))
-            return galleries->list[i];
-    return NULL;
+    const struct gx_gallery *found = NULL;
+    for (size_t i = 0; i < galleries->n; i++) {
+        const struct gx_gallery *g = galleries->list[i];
+        if (memcmp(&g->meta.uuid, &entry->gallery_uuid, sizeof(g->meta.uuid)) == 0)
+            return g;
+        if (gx_slice_equal(gx_slice_text(g->meta.name), entry->gallery))
+            found = g;
+    }
+    return found;
 }
 
 static enum gx_status collect(struct gx_galleries *galleries, const struct gx_gallery *g,
@@ -219,55 +242,138 @@ static enum gx_status collect(struct gx_galleries *galleries, const struct gx_ga
     return GX_OK;
 }
 
-static enum gx_status apply_entry(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
-                                  struct gx_store_batch *batch, struct gx_arena *arena, struct gx_err *err)
+static void remember(const struct gx_ledger_entry *entry, uint64_t epoch, uint64_t a, struct gx_store_batch *batch)
 {
-    const struct gx_gallery *g = find_listed(galleries, entry->gallery);
-    struct gx_rno_list rnos = {0};
+    static const struct gx_key none;
+    struct gx_request_memory memory = {entry->content, entry->at_us, epoch, a, 0};
+    if (memcmp(&entry->request, &none, sizeof(none)) != 0)
+        gx_writer_remember(batch, &entry->request, &memory);
+}
+
+/* The ticket is there: then so are its deletes, they were one batch. */
+static enum gx_status has_ticket(struct gx_galleries *galleries, uint64_t number, struct gx_arena *arena, bool *out,
+                                 struct gx_err *err)
+{
     struct gx_slice value;
-    uint8_t key[8];
+    uint8_t key[GX_KEY_TICKET_LEN];
+    gx_codec_key_ticket(number, key);
+    enum gx_status status =
+        gx_store_get(galleries->store, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, arena, &value, err);
+    *out = status == GX_OK;
+    return status == GX_E_NOT_FOUND ? GX_OK : status;
+}
+
+static enum gx_status replay_expunge(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                     struct gx_replay *replay, struct gx_err *err)
+{
+    struct gx_rno_list rnos = {0};
+    struct gx_row_keys *keys = NULL;
+    bool known;
+    GX_TRY(has_ticket(galleries, entry->number, replay->arena, &known, err));
+    if (known)
+        return GX_OK;
+    const struct gx_gallery *g = find_listed(galleries, entry);
     if (g != NULL) {
-        GX_TRY(collect(galleries, g, entry, arena, &rnos, err));
-        GX_TRY(gx_replay_delete_rows(galleries, &g->meta, &rnos, false, batch, NULL, err));
+        GX_TRY(collect(galleries, g, entry, replay->arena, &rnos, err));
+        GX_TRY(gx_arena_array(replay->arena, rnos.n, sizeof(*keys), &keys, err));
+        GX_TRY(gx_replay_delete_rows(galleries, &g->meta, &rnos, false, replay->batch, keys, err));
     }
-    uint64_t epoch = atomic_load(&galleries->epoch) + 1;
     struct gx_ticket ticket = {.number = entry->number,
                                .state = GX_TICKET_ACCEPTED,
                                .kind = entry->kind,
                                .gallery_number = g == NULL ? 0 : g->meta.number,
                                .gallery = entry->gallery,
-                               .order_ref = entry->order_ref,
+                               .order_ref = entry->text,
                                .n_records = rnos.n,
-                               .epoch = epoch,
+                               .n_unmatched = entry->n_unmatched,
+                               .epoch = replay->epoch,
                                .accepted_at_us = entry->at_us,
                                .rnos = rnos.rnos};
-    GX_TRY(gx_codec_ticket_encode(&ticket, arena, &value, err));
-    gx_codec_put_u64(key, entry->number);
-    gx_store_batch_put(batch, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, value);
-    gx_writer_put_counter(batch, gx_codec_key_epoch(), epoch);
-    GX_TRY(gx_store_commit(galleries->store, batch, err));
-    atomic_store(&galleries->epoch, epoch);
+    GX_TRY(gx_replay_put_ticket(&ticket, keys, replay->batch, replay->arena, err));
+    remember(entry, replay->epoch, entry->number, replay->batch);
+    replay->changed = true;
     return GX_OK;
+}
+
+/* An older copy of the store still lists it: as if it had just been deleted. */
+static enum gx_status replay_gallery_deleted(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                             struct gx_replay *replay, struct gx_err *err)
+{
+    struct gx_slice value;
+    uint8_t key[GX_KEY_GALLERY_LEN];
+    for (size_t i = 0; i < galleries->n; i++) {
+        struct gx_gallery *g = galleries->list[i];
+        if (memcmp(&g->meta.uuid, &entry->gallery_uuid, sizeof(g->meta.uuid)) != 0)
+            continue;
+        g->meta.state = GX_GALLERY_DELETING;
+        GX_TRY(gx_codec_gallery_encode(&g->meta, replay->arena, &value, err));
+        gx_codec_key_gallery(g->meta.number, key);
+        gx_store_batch_put(replay->batch, GX_CF_DEFAULT, (struct gx_slice){key, sizeof(key)}, value);
+        remember(entry, replay->epoch, entry->n_held, replay->batch);
+        gx_keeper_add_deleted(galleries, &g->meta);
+        galleries->list[i] = galleries->list[--galleries->n];
+        gx_gallery_unref(g);
+        replay->changed = true;
+        return GX_OK;
+    }
+    return GX_OK;
+}
+
+/* The stages of a ticket: a store that does not know of them is an older copy, whose own files have to be erased again.
+ * That certificates were issued since, gx_ledger_certificate says. */
+static enum gx_status replay_stage(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                   struct gx_replay *replay, struct gx_err *err)
+{
+    (void)galleries;
+    (void)entry;
+    (void)replay;
+    (void)err;
+    return GX_OK;
+}
+
+static const struct {
+    enum gx_ledger_type type;
+    gx_replay_apply *apply;
+} handlers[] = {
+    {GX_LEDGER_EXPUNGE, replay_expunge},
+    {GX_LEDGER_HOLD, gx_hold_replay},
+    {GX_LEDGER_RELEASE, gx_hold_replay},
+    {GX_LEDGER_ERASED, replay_stage},
+    {GX_LEDGER_VERIFIED, replay_stage},
+    {GX_LEDGER_FAILED, replay_stage},
+    {GX_LEDGER_GALLERY_DELETED, replay_gallery_deleted},
+    {GX_LEDGER_BACKUP, gx_backup_replay},
+    {GX_LEDGER_BACKUP_GONE, gx_backup_replay},
+};
+
+static enum gx_status apply_entry(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
+                                  struct gx_replay *replay, struct gx_err *err)
+{
+    for (size_t i = 0; i < GX_COUNT_OF(handlers); i++)
+        if (handlers[i].type == entry->type)
+            return handlers[i].apply(galleries, entry, replay, err);
+    return gx_fail(err, GX_E_FORMAT,
+                   "'%s' holds entries of type %d, which this indexd cannot carry out: use a newer one",
+                   galleries->ledger_path, (int)entry->type);
 }
 
 enum gx_status gx_replay_entry(void *arg, const struct gx_ledger_entry *entry, struct gx_err *err)
 {
     struct gx_galleries *galleries = arg;
-    struct gx_store_batch *batch = NULL;
     struct gx_arena arena;
-    struct gx_slice value;
-    uint8_t key[8];
+    struct gx_replay replay = {.arena = &arena, .epoch = atomic_load(&galleries->epoch) + 1};
+    enum gx_status status;
     GX_TRY(check_head(galleries, entry, err));
-    gx_codec_put_u64(key, entry->number);
     gx_arena_init(&arena, ARENA_MAX);
-    enum gx_status status =
-        gx_store_get(galleries->store, GX_CF_LEDGER, (struct gx_slice){key, sizeof(key)}, &arena, &value, err);
-    if (status == GX_E_NOT_FOUND) {
-        GX_TRY_OUT(gx_store_batch_new(galleries->store, &batch, err));
-        GX_TRY_OUT(apply_entry(galleries, entry, batch, &arena, err));
+    GX_TRY_OUT(gx_store_batch_new(galleries->store, &replay.batch, err));
+    GX_TRY_OUT(apply_entry(galleries, entry, &replay, err));
+    if (replay.changed) {
+        gx_writer_put_counter(replay.batch, gx_codec_key_epoch(), replay.epoch);
+        GX_TRY_OUT(gx_store_commit(galleries->store, replay.batch, err));
+        atomic_store(&galleries->epoch, replay.epoch);
     }
 out:
-    gx_store_batch_free(batch);
+    gx_store_batch_free(replay.batch);
     gx_arena_fini(&arena);
     return status;
 }

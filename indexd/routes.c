@@ -18,7 +18,7 @@
 #define REFLECTION "ServerReflection/ServerReflectionInfo"
 
 static const struct gx_route table[] = {
-    {"/indexd.v1.Search/Search", GX_RPC_UNARY, GX_RPC_WORKER, ONE_PROBE, gx_routes_search, NULL},
+    {"/indexd.v1.Search/Search", GX_RPC_UNARY, GX_RPC_EITHER, ONE_PROBE, gx_routes_search, NULL},
     {"/indexd.v1.Search/BatchSearch", GX_RPC_UNARY, GX_RPC_WORKER, MANY, gx_routes_search_batch, NULL},
     {"/indexd.v1.Search/StreamSearch", GX_RPC_BIDI, GX_RPC_WORKER, ONE_PROBE, gx_routes_search_stream, NULL},
 
@@ -30,8 +30,18 @@ static const struct gx_route table[] = {
     {"/indexd.v1.Expungement/Expunge", GX_RPC_UNARY, GX_RPC_WORKER, IDS, gx_routes_expunge, NULL},
     {"/indexd.v1.Expungement/GetTicket", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_expunge_ticket, NULL},
     {"/indexd.v1.Expungement/ListTickets", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_expunge_tickets, NULL},
+    {"/indexd.v1.Expungement/GetCertificate", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_expunge_certificate, NULL},
+    {"/indexd.v1.Expungement/VerifyAbsent", GX_RPC_UNARY, GX_RPC_WORKER, ONE_PROBE, gx_routes_absent, NULL},
     {"/indexd.v1.Expungement/WatchTicket", GX_RPC_SERVER_STREAM, GX_RPC_INLINE, SMALL, gx_routes_watch,
      gx_routes_watch_end},
+
+    {"/indexd.v1.Holds/Place", GX_RPC_UNARY, GX_RPC_WORKER, IDS, gx_routes_holds_place, NULL},
+    {"/indexd.v1.Holds/Release", GX_RPC_UNARY, GX_RPC_WORKER, IDS, gx_routes_holds_release, NULL},
+    {"/indexd.v1.Holds/List", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_holds_list, NULL},
+
+    {"/indexd.v1.Backups/Create", GX_RPC_SERVER_STREAM, GX_RPC_INLINE, SMALL, gx_routes_backups_create, NULL},
+    {"/indexd.v1.Backups/List", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_backups_list, NULL},
+    {"/indexd.v1.Backups/Delete", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_backups_delete, NULL},
 
     {"/indexd.v1.Galleries/Create", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_create, NULL},
     {"/indexd.v1.Galleries/Get", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_get, NULL},
@@ -55,16 +65,30 @@ const struct gx_route *gx_routes_table(size_t *out_n)
 
 /* --- health --- */
 
-#define HEALTH_UNKNOWN 3
+#define HEALTH_NOT_SERVING 2
+#define HEALTH_UNKNOWN     3
 
 static bool is_service(struct gx_slice name)
 {
-    static const char *const services[] = {"", "indexd.v1.Search", "indexd.v1.Records", "indexd.v1.Expungement",
+    static const char *const services[] = {"",
+                                           "indexd.v1.Search",
+                                           "indexd.v1.Records",
+                                           "indexd.v1.Expungement",
+                                           "indexd.v1.Holds",
+                                           "indexd.v1.Backups",
                                            "indexd.v1.Galleries"};
     for (size_t i = 0; i < GX_COUNT_OF(services); i++)
         if (gx_slice_equal(name, gx_slice_text(services[i])))
             return true;
     return false;
+}
+
+/* Past its deadline, or FAILED: records staff must look. Searches go on. */
+static bool erasures_are_well(const struct gx_app *app)
+{
+    struct gx_expunge_alarms alarms;
+    gx_expunge_alarms(app->galleries, &alarms);
+    return alarms.n_failed == 0 && alarms.n_overdue == 0;
 }
 
 /* A service does what every gallery lets it: they are all one server's. */
@@ -80,6 +104,8 @@ static int get_health(void *arg, struct gx_slice service)
         name = (struct gx_slice){service.data + prefix_len, service.len - prefix_len};
     }
     int state = gx_galleries_health(app->galleries, name);
+    if (state == 1 && gx_slice_equal(service, gx_slice_text("indexd.v1.Expungement")) && !erasures_are_well(app))
+        return HEALTH_NOT_SERVING;
     return state == 0 ? HEALTH_UNKNOWN : state;
 }
 

@@ -1,4 +1,5 @@
-/* Expunge, GetTicket, ListTickets. */
+/* Expunge, GetTicket, ListTickets, GetCertificate. */
+#include "certificate.h"
 #include "routes_private.h"
 
 /* From the writer's thread, or from within submit. The call was held for it. */
@@ -7,11 +8,9 @@ static void on_expunged(void *arg, const struct gx_expunge_out *expunged, const 
     struct gx_call *call = arg;
     struct gx_wire_reply reply;
     struct gx_err own;
-    if (err == NULL) {
-        gx_wire_expunge_build(expunged, &reply);
-        if (gx_routes_reply(call, &reply, &own) != GX_OK)
-            err = &own;
-    }
+    if (err == NULL && (gx_wire_expunge_build(expunged, gx_call_arena(call), &reply, &own) != GX_OK ||
+                        gx_routes_reply(call, &reply, &own) != GX_OK))
+        err = &own;
     if (err != NULL)
         gx_routes_fail(call, err);
     gx_call_release(call);
@@ -39,7 +38,8 @@ static enum gx_status get_ticket(struct gx_app *app, struct gx_call *call, struc
     struct gx_wire_reply reply;
     GX_TRY(gx_wire_expunge_decode_ticket(message, arena, &number, err));
     GX_TRY(gx_expunge_ticket(app->galleries, number, arena, &ticket, err));
-    gx_wire_expunge_build_ticket(&ticket, &reply);
+    GX_TRY(gx_backup_name(app->galleries, &ticket, 1, arena, err));
+    GX_TRY(gx_wire_expunge_build_ticket(&ticket, arena, &reply, err));
     return gx_routes_reply(call, &reply, err);
 }
 
@@ -59,6 +59,7 @@ static enum gx_status list_tickets(struct gx_app *app, struct gx_call *call, str
     struct gx_wire_reply reply;
     GX_TRY(gx_wire_expunge_decode_tickets(message, arena, &in, err));
     GX_TRY(gx_expunge_tickets(app->galleries, in.gallery, in.before, in.n, arena, &tickets, &n, &next, err));
+    GX_TRY(gx_backup_name(app->galleries, tickets, n, arena, err));
     GX_TRY(gx_wire_expunge_build_tickets(tickets, n, next, arena, &reply, err));
     return gx_routes_reply(call, &reply, err);
 }
@@ -66,4 +67,23 @@ static enum gx_status list_tickets(struct gx_app *app, struct gx_call *call, str
 void gx_routes_expunge_tickets(void *app, struct gx_call *call, struct gx_slice message)
 {
     gx_routes_answer(list_tickets, app, call, message);
+}
+
+static enum gx_status get_certificate(struct gx_app *app, struct gx_call *call, struct gx_slice message,
+                                      struct gx_err *err)
+{
+    struct gx_arena *arena = gx_call_arena(call);
+    uint64_t number;
+    struct gx_slice certificate = {NULL, 0};
+    struct gx_wire_reply reply;
+    GX_TRY(gx_wire_expunge_decode_certificate(message, arena, &number, err));
+    if (number != 0)
+        GX_TRY(gx_certificate_get(app->galleries, number, arena, &certificate, err));
+    gx_wire_expunge_build_certificate(certificate, gx_certificate_key(app->galleries), &reply);
+    return gx_routes_reply(call, &reply, err);
+}
+
+void gx_routes_expunge_certificate(void *app, struct gx_call *call, struct gx_slice message)
+{
+    gx_routes_answer(get_certificate, app, call, message);
 }

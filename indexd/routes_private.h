@@ -35,8 +35,18 @@ void gx_routes_stream_end(void *app, struct gx_call *call, bool broken);
 void gx_routes_expunge(void *app, struct gx_call *call, struct gx_slice message);
 void gx_routes_expunge_ticket(void *app, struct gx_call *call, struct gx_slice message);
 void gx_routes_expunge_tickets(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_expunge_certificate(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_absent(void *app, struct gx_call *call, struct gx_slice message);
 void gx_routes_watch(void *app, struct gx_call *call, struct gx_slice message);
 void gx_routes_watch_end(void *app, struct gx_call *call, bool broken);
+
+void gx_routes_holds_place(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_holds_release(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_holds_list(void *app, struct gx_call *call, struct gx_slice message);
+
+void gx_routes_backups_create(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_backups_list(void *app, struct gx_call *call, struct gx_slice message);
+void gx_routes_backups_delete(void *app, struct gx_call *call, struct gx_slice message);
 
 void gx_routes_galleries_create(void *app, struct gx_call *call, struct gx_slice message);
 void gx_routes_galleries_get(void *app, struct gx_call *call, struct gx_slice message);

@@ -9,17 +9,28 @@ static enum gx_status run_search(struct gx_app *app, struct gx_call *call, struc
     return gx_search_run(app->galleries, in, gx_call_arena(call), out, err);
 }
 
-static enum gx_status search(struct gx_app *app, struct gx_call *call, struct gx_slice message, struct gx_err *err)
+static enum gx_status carry_out(struct gx_app *app, struct gx_call *call, struct gx_slice message, struct gx_err *err)
 {
     struct gx_search_in in;
     struct gx_search_result *result;
     uint8_t *out;
     GX_TRY(gx_wire_search_decode(message, gx_call_arena(call), &in, err));
+    in.brief = gx_call_must_be_brief(call);
     GX_TRY(run_search(app, call, &in, &result, err));
     size_t len = gx_wire_search_len(result);
     GX_TRY(gx_routes_begin_reply(call, len, &out, err));
     gx_wire_search_encode(result, out);
     gx_call_reply_end(call, len);
+    return GX_OK;
+}
+
+/* Small galleries are searched on the I/O thread: with a few rows the way to a worker and back is most of the work. */
+static enum gx_status search(struct gx_app *app, struct gx_call *call, struct gx_slice message, struct gx_err *err)
+{
+    enum gx_status status = carry_out(app, call, message, err);
+    if ((status != GX_E_BUSY && status != GX_E_TOO_LARGE) || !gx_call_must_be_brief(call))
+        return status;
+    gx_call_hand_over(call);
     return GX_OK;
 }
 

@@ -101,7 +101,8 @@ static enum gx_status send_ticket(struct watcher *w, struct gx_arena *arena, boo
     if (!has_changed(&ticket, &w->seen))
         return GX_OK;
     w->seen = ticket;
-    gx_wire_expunge_build_ticket(&ticket, &reply);
+    GX_TRY(gx_backup_name(watch.app->galleries, &ticket, 1, arena, err));
+    GX_TRY(gx_wire_expunge_build_ticket(&ticket, arena, &reply, err));
     return gx_routes_send(w->call, &reply, err);
 }
 
@@ -139,6 +140,7 @@ static struct watcher *wait_due(void)
 
 static void *run(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "indexd-watch");
     (void)arg;
     struct gx_arena arena;
     struct watcher *w;

@@ -2,97 +2,31 @@
  *
  * Why readers need no lock: the writer fills a slot, then publish stores `count` with release; a reader loads `count`
  * with acquire and touches only slots below it. The chunk table is reserved for 2^32 slots at once, so it never moves
- * either; untouched pages of it cost nothing. Live bits are the only thing that changes behind a reader's back, and
- * they are atomic. Records stand in slabs of ours rather than in malloc'ed pieces: nothing of a record reaches a core
- * dump, and a row costs no allocator header. */
-#include "rows.h"
+ * either; untouched pages of it cost nothing. Live and quarantine bits are the only things that change behind a
+ * reader's back, and they are atomic. Hiding a row and looking at its live bit are sequentially consistent: who waits
+ * for the readers of a hidden row tells those that may have seen it alive from those that cannot by an order with
+ * operations elsewhere, and acquire and release give no such order. Live and quarantine bits need no order between
+ * them: a held row is not removed, so no pair of values that a reader may see was not true at some moment of its
+ * search. Records stand in slabs of ours rather than in malloc'ed pieces: nothing of a record reaches a core dump, and
+ * a row costs no allocator header. */
+#include "rows_private.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "map.h"
 #include "simd.h"
 
 #define CHUNK_BYTES    ((size_t)16 << 20)
 #define CHUNK_ROWS_MIN 1024
-#define HUGE_PAGE      ((size_t)2 << 20)
 #define SLAB_BYTES     ((size_t)1 << 20)
 #define SLOTS_MAX      UINT32_MAX
-#define WORD_SLOTS     64
 #define COLUMNS_LEN    (sizeof(uint64_t) + sizeof(int64_t) + sizeof(struct gx_key) + sizeof(uint8_t *) + sizeof(uint32_t))
-#define STOP_EVERY     4096               /* rows x probes looked at between two questions to @stop */
-#define BLOCK_BYTES    ((size_t)64 << 10) /* rows scored against one probe before the next: stays in the L2 cache */
 
-struct slab {
-    struct slab *next; /* older */
-    size_t used;       /* of SLAB_BYTES, this head included */
+struct gx_rows_slab {
+    struct gx_rows_slab *next; /* older */
+    size_t used;               /* of SLAB_BYTES, this head included */
 };
-
-struct chunk {
-    float *floats; /* [capacity][stride] */
-    uint64_t *rnos;
-    int64_t *captured_at_us;
-    struct gx_key *subjects;
-    uint8_t **records; /* into slabs; NULL = wiped */
-    uint32_t *record_lens;
-    _Atomic uint64_t *live; /* one bit a slot */
-    uint64_t *wiped;        /* one bit a slot; only wipe looks at it */
-    struct slab *slabs;     /* newest first: the last record is its end */
-    uint32_t n_wiped;
-    bool given_back;
-};
-
-struct gx_rows {
-    size_t dim;
-    size_t stride_len;     /* bytes of a float row, padded to a cache line */
-    uint32_t shift;        /* slot >> shift = chunk */
-    size_t floats_len;     /* bytes of a chunk's floats */
-    size_t columns_len;    /* and of its columns */
-    struct chunk **chunks; /* reserved for all slots */
-    size_t chunks_len;     /* bytes */
-    uint32_t appended;     /* writer only */
-    _Atomic uint32_t count;
-    _Atomic uint64_t n_live;
-    _Atomic uint64_t bytes;
-};
-
-static uint32_t chunk_rows(const struct gx_rows *rows)
-{
-    return (uint32_t)1 << rows->shift;
-}
-
-static struct chunk *chunk_of(const struct gx_rows *rows, uint32_t slot)
-{
-    return rows->chunks[slot >> rows->shift];
-}
-
-static uint32_t place_of(const struct gx_rows *rows, uint32_t slot)
-{
-    return slot & (chunk_rows(rows) - 1);
-}
-
-/* Private zeroed memory that no core dump shows; NULL without memory. */
-static void *map(size_t len)
-{
-    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    madvise(p, len, MADV_DONTDUMP);
-    return p;
-}
-
-/* The same at an address that huge pages can use from the first byte. */
-static void *map_aligned(size_t len)
-{
-    uint8_t *p = map(len + HUGE_PAGE);
-    if (p == NULL)
-        return NULL;
-    size_t before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
-    if (before > 0)
-        munmap(p, before);
-    munmap(p + before + len, HUGE_PAGE - before);
-    return p + before;
-}
 
 enum gx_status gx_rows_new(size_t dim, struct gx_rows **out, struct gx_err *err)
 {
@@ -103,16 +37,17 @@ enum gx_status gx_rows_new(size_t dim, struct gx_rows **out, struct gx_err *err)
     if (rows == NULL)
         return gx_fail(err, GX_E_NOMEM, "no memory for a gallery");
     rows->dim = dim;
+    rows->fd = -1;
     rows->stride_len = (dim * sizeof(float) + 63) & ~(size_t)63;
     while (((size_t)2 << rows->shift) * rows->stride_len <= CHUNK_BYTES)
         rows->shift++;
-    while (chunk_rows(rows) < CHUNK_ROWS_MIN)
+    while (gx_rows_chunk_rows(rows) < CHUNK_ROWS_MIN)
         rows->shift++;
-    size_t n = chunk_rows(rows);
+    size_t n = gx_rows_chunk_rows(rows);
     rows->floats_len = n * rows->stride_len;
-    rows->columns_len = n * COLUMNS_LEN + 2 * n / 8;
-    rows->chunks_len = (((size_t)SLOTS_MAX >> rows->shift) + 1) * sizeof(struct chunk *);
-    rows->chunks = map(rows->chunks_len);
+    rows->columns_len = n * COLUMNS_LEN + 3 * n / 8;
+    rows->chunks_len = (((size_t)SLOTS_MAX >> rows->shift) + 1) * sizeof(struct gx_rows_chunk *);
+    rows->chunks = gx_map(rows->chunks_len);
     if (rows->chunks == NULL) {
         free(rows);
         return gx_fail(err, GX_E_NOMEM, "no memory for a gallery");
@@ -121,10 +56,10 @@ enum gx_status gx_rows_new(size_t dim, struct gx_rows **out, struct gx_err *err)
     return GX_OK;
 }
 
-static void free_slabs(struct chunk *chunk)
+static void free_slabs(struct gx_rows_chunk *chunk)
 {
-    struct slab *next;
-    for (struct slab *slab = chunk->slabs; slab != NULL; slab = next) {
+    struct gx_rows_slab *next;
+    for (struct gx_rows_slab *slab = chunk->slabs; slab != NULL; slab = next) {
         next = slab->next;
         explicit_bzero(slab, slab->used);
         munmap(slab, SLAB_BYTES);
@@ -132,9 +67,9 @@ static void free_slabs(struct chunk *chunk)
     chunk->slabs = NULL;
 }
 
-static void free_chunk(const struct gx_rows *rows, struct chunk *chunk, size_t n_used)
+static void free_chunk(const struct gx_rows *rows, struct gx_rows_chunk *chunk, size_t n_used)
 {
-    if (!chunk->given_back)
+    if (!chunk->given_back && rows->fd < 0)
         explicit_bzero(chunk->floats, n_used * rows->stride_len);
     munmap(chunk->floats, rows->floats_len);
     explicit_bzero(chunk->subjects, n_used * sizeof(*chunk->subjects));
@@ -147,17 +82,18 @@ void gx_rows_free(struct gx_rows *rows)
 {
     if (rows == NULL)
         return;
-    size_t n_chunks = rows->chunks_len / sizeof(struct chunk *);
-    for (size_t c = 0, first = 0; c < n_chunks && rows->chunks[c] != NULL; c++, first += chunk_rows(rows)) {
+    size_t n_chunks = rows->chunks_len / sizeof(struct gx_rows_chunk *);
+    for (size_t c = 0, first = 0; c < n_chunks && rows->chunks[c] != NULL; c++, first += gx_rows_chunk_rows(rows)) {
         size_t n_used = rows->appended > first ? rows->appended - first : 0;
-        free_chunk(rows, rows->chunks[c], GX_MIN(n_used, chunk_rows(rows)));
+        free_chunk(rows, rows->chunks[c], GX_MIN(n_used, gx_rows_chunk_rows(rows)));
     }
     munmap(rows->chunks, rows->chunks_len);
+    gx_rows_file_close(rows);
     free(rows);
 }
 
 /* The columns stand one after the other in one mapping, widest alignment first. */
-static void lay_out_columns(struct chunk *chunk, uint8_t *p, size_t n)
+static void lay_out_columns(struct gx_rows_chunk *chunk, uint8_t *p, size_t n)
 {
     chunk->rnos = (uint64_t *)(void *)p;
     p += n * sizeof(*chunk->rnos);
@@ -169,45 +105,48 @@ static void lay_out_columns(struct chunk *chunk, uint8_t *p, size_t n)
     p += n * sizeof(*chunk->records);
     chunk->live = (_Atomic uint64_t *)(void *)p;
     p += n / 8;
-    chunk->wiped = (uint64_t *)(void *)p;
+    chunk->wiped = (_Atomic uint64_t *)(void *)p;
+    p += n / 8;
+    chunk->quarantined = (_Atomic uint64_t *)(void *)p;
     p += n / 8;
     chunk->record_lens = (uint32_t *)(void *)p;
 }
 
 static enum gx_status new_chunk(struct gx_rows *rows, size_t number, struct gx_err *err)
 {
-    struct chunk *chunk = calloc(1, sizeof(*chunk));
+    struct gx_rows_chunk *chunk = calloc(1, sizeof(*chunk));
     if (chunk == NULL)
         return gx_fail(err, GX_E_NOMEM, "no memory for more rows");
-    chunk->floats = map_aligned(rows->floats_len);
-    uint8_t *columns = map(rows->columns_len);
+    /* The first 2 MiB of a gallery stay small pages, so that many tiny galleries cost little. */
+    enum gx_status status = gx_fail(err, GX_E_NOMEM, "no memory for more rows");
+    chunk->floats = rows->fd >= 0 ? gx_rows_file_map(rows, number, err)
+                                  : gx_map_huge(rows->floats_len, number == 0 ? GX_MAP_HUGE_PAGE : 0);
+    uint8_t *columns = gx_map(rows->columns_len);
     if (chunk->floats == NULL || columns == NULL) {
+        if (err != NULL && chunk->floats == NULL)
+            status = err->status;
         if (chunk->floats != NULL)
             munmap(chunk->floats, rows->floats_len);
         if (columns != NULL)
             munmap(columns, rows->columns_len);
         free(chunk);
-        return gx_fail(err, GX_E_NOMEM, "no memory for more rows");
+        return status;
     }
-    /* The first 2 MiB of a gallery stay small pages, so that many tiny galleries cost little. */
-    size_t small = number == 0 ? GX_MIN(HUGE_PAGE, rows->floats_len) : 0;
-    if (rows->floats_len > small)
-        madvise((uint8_t *)chunk->floats + small, rows->floats_len - small, MADV_HUGEPAGE);
-    lay_out_columns(chunk, columns, chunk_rows(rows));
+    lay_out_columns(chunk, columns, gx_rows_chunk_rows(rows));
     rows->chunks[number] = chunk;
     atomic_fetch_add_explicit(&rows->bytes, sizeof(*chunk), memory_order_relaxed);
     return GX_OK;
 }
 
 /* Room for a record in the newest slab; NULL without memory. */
-static uint8_t *reserve_record(struct chunk *chunk, size_t len)
+static uint8_t *reserve_record(struct gx_rows_chunk *chunk, size_t len)
 {
-    struct slab *slab = chunk->slabs;
+    struct gx_rows_slab *slab = chunk->slabs;
     if (slab == NULL || SLAB_BYTES - slab->used < len) {
-        slab = map(SLAB_BYTES);
+        slab = gx_map(SLAB_BYTES);
         if (slab == NULL)
             return NULL;
-        *slab = (struct slab){.next = chunk->slabs, .used = sizeof(*slab)};
+        *slab = (struct gx_rows_slab){.next = chunk->slabs, .used = sizeof(*slab)};
         chunk->slabs = slab;
     }
     uint8_t *p = (uint8_t *)slab + slab->used;
@@ -216,9 +155,9 @@ static uint8_t *reserve_record(struct chunk *chunk, size_t len)
 }
 
 /* The opposite, for the record reserved last. */
-static void release_record(struct chunk *chunk, size_t len)
+static void release_record(struct gx_rows_chunk *chunk, size_t len)
 {
-    struct slab *slab = chunk->slabs;
+    struct gx_rows_slab *slab = chunk->slabs;
     slab->used -= len;
     if (slab->used > sizeof(*slab) || slab->next == NULL)
         return;
@@ -228,7 +167,7 @@ static void release_record(struct chunk *chunk, size_t len)
 
 static uint64_t row_bytes(const struct gx_rows *rows, size_t record_len)
 {
-    return rows->stride_len + rows->columns_len / chunk_rows(rows) + record_len;
+    return rows->stride_len + rows->columns_len / gx_rows_chunk_rows(rows) + record_len;
 }
 
 enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const struct gx_row *columns, struct gx_err *err)
@@ -238,12 +177,12 @@ enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const stru
         return gx_fail(err, GX_E_FULL, "the gallery holds %u rows: start another one", slot);
     if (slot > 0 && columns->rno <= gx_rows_rno(rows, slot - 1))
         return gx_fail(err, GX_E_INVALID, "rows must come in the order of their numbers");
-    if (columns->record.len > SLAB_BYTES - sizeof(struct slab))
+    if (columns->record.len > SLAB_BYTES - sizeof(struct gx_rows_slab))
         return gx_fail(err, GX_E_TOO_LARGE, "a record of %zu bytes is too large", columns->record.len);
-    if (chunk_of(rows, slot) == NULL)
+    if (gx_rows_chunk_of(rows, slot) == NULL)
         GX_TRY(new_chunk(rows, slot >> rows->shift, err));
-    struct chunk *chunk = chunk_of(rows, slot);
-    uint32_t at = place_of(rows, slot);
+    struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+    uint32_t at = gx_rows_place_of(rows, slot);
     uint8_t *record = reserve_record(chunk, columns->record.len);
     if (record == NULL)
         return gx_fail(err, GX_E_NOMEM, "no memory for more records");
@@ -255,7 +194,11 @@ enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const stru
     chunk->subjects[at] = columns->subject;
     chunk->records[at] = record;
     chunk->record_lens[at] = (uint32_t)columns->record.len;
-    atomic_fetch_or_explicit(&chunk->live[at / WORD_SLOTS], (uint64_t)1 << at % WORD_SLOTS, memory_order_relaxed);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+    atomic_fetch_or_explicit(&chunk->live[at / GX_ROWS_WORD], bit, memory_order_relaxed);
+    if (columns->quarantined)
+        atomic_fetch_or_explicit(&chunk->quarantined[at / GX_ROWS_WORD], bit, memory_order_relaxed);
+    rows->n_appended_quarantined += columns->quarantined;
     atomic_fetch_add_explicit(&rows->bytes, row_bytes(rows, columns->record.len), memory_order_relaxed);
     rows->appended++;
     return GX_OK;
@@ -265,6 +208,8 @@ void gx_rows_publish(struct gx_rows *rows)
 {
     uint32_t before = atomic_load_explicit(&rows->count, memory_order_relaxed);
     atomic_fetch_add_explicit(&rows->n_live, rows->appended - before, memory_order_relaxed);
+    atomic_fetch_add_explicit(&rows->n_quarantined, rows->n_appended_quarantined, memory_order_relaxed);
+    rows->n_appended_quarantined = 0;
     atomic_store_explicit(&rows->count, rows->appended, memory_order_release);
 }
 
@@ -273,11 +218,12 @@ void gx_rows_retract(struct gx_rows *rows)
     uint32_t count = atomic_load_explicit(&rows->count, memory_order_relaxed);
     while (rows->appended > count) {
         uint32_t slot = --rows->appended;
-        struct chunk *chunk = chunk_of(rows, slot);
-        uint32_t at = place_of(rows, slot);
+        struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+        uint32_t at = gx_rows_place_of(rows, slot);
         size_t record_len = chunk->record_lens[at];
-        atomic_fetch_and_explicit(&chunk->live[at / WORD_SLOTS], ~((uint64_t)1 << at % WORD_SLOTS),
-                                  memory_order_relaxed);
+        uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+        atomic_fetch_and_explicit(&chunk->live[at / GX_ROWS_WORD], ~bit, memory_order_relaxed);
+        atomic_fetch_and_explicit(&chunk->quarantined[at / GX_ROWS_WORD], ~bit, memory_order_relaxed);
         explicit_bzero((uint8_t *)chunk->floats + at * rows->stride_len, rows->stride_len);
         explicit_bzero(chunk->records[at], record_len);
         release_record(chunk, record_len);
@@ -288,6 +234,7 @@ void gx_rows_retract(struct gx_rows *rows)
         chunk->record_lens[at] = 0;
         atomic_fetch_sub_explicit(&rows->bytes, row_bytes(rows, record_len), memory_order_relaxed);
     }
+    rows->n_appended_quarantined = 0;
 }
 
 size_t gx_rows_dim(const struct gx_rows *rows)
@@ -303,6 +250,11 @@ uint32_t gx_rows_count(const struct gx_rows *rows)
 uint64_t gx_rows_live(const struct gx_rows *rows)
 {
     return atomic_load_explicit(&rows->n_live, memory_order_relaxed);
+}
+
+uint64_t gx_rows_quarantined(const struct gx_rows *rows)
+{
+    return atomic_load_explicit(&rows->n_quarantined, memory_order_relaxed);
 }
 
 uint64_t gx_rows_bytes(const struct gx_rows *rows)
@@ -365,59 +317,99 @@ bool gx_rows_find(const struct gx_rows *rows, uint64_t rno, uint32_t *out_slot)
     return true;
 }
 
+static bool is_set(const _Atomic uint64_t *bits, uint32_t at)
+{
+    return (atomic_load(&bits[at / GX_ROWS_WORD]) >> at % GX_ROWS_WORD & 1) != 0;
+}
+
 bool gx_rows_is_live(const struct gx_rows *rows, uint32_t slot)
 {
-    uint32_t at = place_of(rows, slot);
-    uint64_t word = atomic_load_explicit(&chunk_of(rows, slot)->live[at / WORD_SLOTS], memory_order_acquire);
-    return (word >> at % WORD_SLOTS & 1) != 0;
+    return is_set(gx_rows_chunk_of(rows, slot)->live, gx_rows_place_of(rows, slot));
+}
+
+bool gx_rows_is_quarantined(const struct gx_rows *rows, uint32_t slot)
+{
+    return is_set(gx_rows_chunk_of(rows, slot)->quarantined, gx_rows_place_of(rows, slot));
+}
+
+bool gx_rows_is_visible(const struct gx_rows *rows, uint32_t slot)
+{
+    return gx_rows_is_live(rows, slot) && !gx_rows_is_quarantined(rows, slot);
 }
 
 uint64_t gx_rows_rno(const struct gx_rows *rows, uint32_t slot)
 {
-    return chunk_of(rows, slot)->rnos[place_of(rows, slot)];
+    return gx_rows_chunk_of(rows, slot)->rnos[gx_rows_place_of(rows, slot)];
 }
 
 const float *gx_rows_floats(const struct gx_rows *rows, uint32_t slot)
 {
-    return (const float *)(const void *)((const uint8_t *)chunk_of(rows, slot)->floats +
-                                         place_of(rows, slot) * rows->stride_len);
+    return (const float *)(const void *)((const uint8_t *)gx_rows_chunk_of(rows, slot)->floats +
+                                         gx_rows_place_of(rows, slot) * rows->stride_len);
 }
 
 void gx_rows_get(const struct gx_rows *rows, uint32_t slot, struct gx_row *out)
 {
-    const struct chunk *chunk = chunk_of(rows, slot);
-    uint32_t at = place_of(rows, slot);
+    const struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+    uint32_t at = gx_rows_place_of(rows, slot);
     *out = (struct gx_row){.rno = chunk->rnos[at],
                            .captured_at_us = chunk->captured_at_us[at],
                            .subject = chunk->subjects[at],
-                           .record = {chunk->records[at], chunk->record_lens[at]}};
+                           .record = {chunk->records[at], chunk->record_lens[at]},
+                           .quarantined = gx_rows_is_quarantined(rows, slot)};
 }
 
 bool gx_rows_hide(struct gx_rows *rows, uint32_t slot)
 {
-    uint32_t at = place_of(rows, slot);
-    uint64_t bit = (uint64_t)1 << at % WORD_SLOTS;
-    uint64_t before = atomic_fetch_and(&chunk_of(rows, slot)->live[at / WORD_SLOTS], ~bit);
+    uint32_t at = gx_rows_place_of(rows, slot);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+    uint64_t before = atomic_fetch_and(&gx_rows_chunk_of(rows, slot)->live[at / GX_ROWS_WORD], ~bit);
     if ((before & bit) == 0)
         return false;
     atomic_fetch_sub_explicit(&rows->n_live, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&rows->n_quarantined, gx_rows_is_quarantined(rows, slot), memory_order_relaxed);
     return true;
 }
 
 void gx_rows_unhide(struct gx_rows *rows, uint32_t slot)
 {
-    struct chunk *chunk = chunk_of(rows, slot);
-    uint32_t at = place_of(rows, slot);
-    uint64_t bit = (uint64_t)1 << at % WORD_SLOTS;
-    assert((chunk->wiped[at / WORD_SLOTS] & bit) == 0);
-    if ((atomic_fetch_or(&chunk->live[at / WORD_SLOTS], bit) & bit) == 0)
-        atomic_fetch_add_explicit(&rows->n_live, 1, memory_order_relaxed);
+    struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+    uint32_t at = gx_rows_place_of(rows, slot);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+    assert((atomic_load_explicit(&chunk->wiped[at / GX_ROWS_WORD], memory_order_relaxed) & bit) == 0);
+    if ((atomic_fetch_or(&chunk->live[at / GX_ROWS_WORD], bit) & bit) != 0)
+        return;
+    atomic_fetch_add_explicit(&rows->n_live, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&rows->n_quarantined, gx_rows_is_quarantined(rows, slot), memory_order_relaxed);
+}
+
+bool gx_rows_quarantine(struct gx_rows *rows, uint32_t slot)
+{
+    uint32_t at = gx_rows_place_of(rows, slot);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+    if ((atomic_fetch_or(&gx_rows_chunk_of(rows, slot)->quarantined[at / GX_ROWS_WORD], bit) & bit) != 0)
+        return false;
+    atomic_fetch_add_explicit(&rows->n_quarantined, gx_rows_is_live(rows, slot), memory_order_relaxed);
+    return true;
+}
+
+bool gx_rows_unquarantine(struct gx_rows *rows, uint32_t slot)
+{
+    uint32_t at = gx_rows_place_of(rows, slot);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
+    if ((atomic_fetch_and(&gx_rows_chunk_of(rows, slot)->quarantined[at / GX_ROWS_WORD], ~bit) & bit) == 0)
+        return false;
+    atomic_fetch_sub_explicit(&rows->n_quarantined, gx_rows_is_live(rows, slot), memory_order_relaxed);
+    return true;
 }
 
 /* Every row of a full chunk is wiped: its pages go back to the kernel, the numbers stay for find. */
-static void give_back(struct gx_rows *rows, struct chunk *chunk)
+static void give_back(struct gx_rows *rows, struct gx_rows_chunk *chunk)
 {
-    madvise(chunk->floats, rows->floats_len, MADV_DONTNEED);
+    if (rows->fd >= 0)
+        gx_rows_file_give_back(rows, chunk);
+    else
+        madvise(chunk->floats, rows->floats_len, MADV_DONTNEED);
     free_slabs(chunk);
     chunk->given_back = true;
     atomic_fetch_sub_explicit(&rows->bytes, rows->floats_len, memory_order_relaxed);
@@ -425,11 +417,11 @@ static void give_back(struct gx_rows *rows, struct chunk *chunk)
 
 void gx_rows_wipe(struct gx_rows *rows, uint32_t slot)
 {
-    struct chunk *chunk = chunk_of(rows, slot);
-    uint32_t at = place_of(rows, slot);
-    uint64_t bit = (uint64_t)1 << at % WORD_SLOTS;
+    struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+    uint32_t at = gx_rows_place_of(rows, slot);
+    uint64_t bit = (uint64_t)1 << at % GX_ROWS_WORD;
     assert(!gx_rows_is_live(rows, slot));
-    if ((chunk->wiped[at / WORD_SLOTS] & bit) != 0)
+    if ((atomic_fetch_or_explicit(&chunk->wiped[at / GX_ROWS_WORD], bit, memory_order_relaxed) & bit) != 0)
         return;
     explicit_bzero((uint8_t *)chunk->floats + at * rows->stride_len, rows->stride_len);
     explicit_bzero(chunk->records[at], chunk->record_lens[at]);
@@ -438,110 +430,6 @@ void gx_rows_wipe(struct gx_rows *rows, uint32_t slot)
     chunk->subjects[at] = (struct gx_key){0};
     chunk->records[at] = NULL;
     chunk->record_lens[at] = 0;
-    chunk->wiped[at / WORD_SLOTS] |= bit;
-    if (++chunk->n_wiped == chunk_rows(rows))
+    if (++chunk->n_wiped == gx_rows_chunk_rows(rows))
         give_back(rows, chunk);
-}
-
-/* The live slots of [from, until), all within one word, that pass. */
-static size_t collect(const struct gx_rows *rows, uint32_t from, uint32_t until, gx_rows_pass *pass, void *pass_arg,
-                      uint32_t out[WORD_SLOTS])
-{
-    uint32_t at = place_of(rows, from) / WORD_SLOTS, first = from - from % WORD_SLOTS;
-    uint64_t word = atomic_load_explicit(&chunk_of(rows, from)->live[at], memory_order_acquire);
-    word &= UINT64_MAX << from % WORD_SLOTS;
-    if (until - first < WORD_SLOTS)
-        word &= ((uint64_t)1 << (until - first)) - 1;
-    size_t n = 0;
-    for (; word != 0; word &= word - 1) {
-        uint32_t slot = first + (uint32_t)__builtin_ctzll(word);
-        if (pass == NULL || pass(pass_arg, rows, slot))
-            out[n++] = slot;
-    }
-    return n;
-}
-
-/* Inlined, or gcc takes it for a function without effect and drops the call. */
-__attribute__((always_inline)) static inline void prefetch(const struct gx_rows *rows, const uint32_t *slots, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *row = (const uint8_t *)gx_rows_floats(rows, slots[i]);
-        for (size_t at = 0; at < rows->stride_len; at += 64)
-            __builtin_prefetch(row + at);
-    }
-}
-
-/* Scores @n rows against one probe and offers those that reach the bar. @cold: no probe has touched these rows yet;
- * asking for four rows ahead then saves a fifth of the time (the processor's own prefetching stops at each page). */
-static void score(const struct gx_rows *rows, const uint32_t *slots, size_t n, const float *probe, bool cold,
-                  struct gx_topk *top)
-{
-    double bar = gx_topk_bar(top), scores[4];
-    for (size_t i = 0; i < n; i += 4) {
-        size_t n_now = GX_MIN(n - i, (size_t)4);
-        const float *four[4];
-        for (size_t j = 0; j < n_now; j++)
-            four[j] = gx_rows_floats(rows, slots[i + j]);
-        if (cold && n > i + 4)
-            prefetch(rows, slots + i + 4, GX_MIN(n - i - 4, (size_t)4));
-        if (n_now == 4)
-            gx_simd_dot4(probe, four, rows->dim, scores);
-        else
-            for (size_t j = 0; j < n_now; j++)
-                scores[j] = gx_simd_dot(probe, four[j], rows->dim);
-        for (size_t j = 0; j < n_now; j++) {
-            if (scores[j] < bar)
-                continue;
-            gx_topk_offer(top, scores[j], slots[i + j]);
-            bar = gx_topk_bar(top);
-        }
-    }
-}
-
-enum gx_status gx_rows_scan(const struct gx_rows *rows, uint32_t from, uint32_t until, const float *const *probes,
-                            size_t n_probes, gx_rows_pass *pass, void *pass_arg, gx_rows_stop *stop, void *stop_arg,
-                            struct gx_topk *tops, uint64_t *out_scanned, struct gx_err *err)
-{
-    uint32_t slots[WORD_SLOTS];
-    size_t block = GX_MAX(GX_MIN(BLOCK_BYTES / rows->stride_len, (size_t)WORD_SLOTS), (size_t)4);
-    size_t since_asked = 0;
-    *out_scanned = 0;
-    until = GX_MIN(until, gx_rows_count(rows));
-    while (from < until) {
-        uint32_t end = from - from % WORD_SLOTS + (WORD_SLOTS - 1);
-        end = end < until ? end + 1 : until; /* end + 1 cannot overflow: end < until */
-        size_t n = collect(rows, from, end, pass, pass_arg, slots);
-        for (size_t i = 0; i < n; i += block)
-            for (size_t p = 0; p < n_probes; p++)
-                score(rows, slots + i, GX_MIN(block, n - i), probes[p], p == 0, &tops[p]);
-        *out_scanned += n;
-        since_asked += (end - from) * GX_MAX(n_probes, (size_t)1);
-        from = end;
-        if (since_asked < STOP_EVERY)
-            continue;
-        since_asked = 0;
-        if (stop != NULL && stop(stop_arg))
-            return gx_fail(err, GX_E_CANCELLED, "the search was given up by its caller");
-    }
-    return GX_OK;
-}
-
-static struct gx_slice record_id(const struct gx_rows *rows, uint32_t slot)
-{
-    struct gx_row row;
-    struct gx_record record;
-    gx_rows_get(rows, slot, &row);
-    if (row.record.len == 0 || gx_codec_record_decode(row.record, &record, NULL) != GX_OK)
-        return (struct gx_slice){0};
-    return record.record_id;
-}
-
-int gx_rows_tie(void *rows, uint32_t a, uint32_t b)
-{
-    const struct gx_rows *r = rows;
-    int order = gx_slice_compare(record_id(r, a), record_id(r, b));
-    if (order != 0)
-        return order;
-    uint64_t rno_a = gx_rows_rno(r, a), rno_b = gx_rows_rno(r, b);
-    return (rno_a > rno_b) - (rno_a < rno_b);
 }

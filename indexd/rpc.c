@@ -55,6 +55,8 @@ static enum gx_status check_routes(const struct gx_rpc_options *options, struct 
         const struct gx_route *route = &options->routes[i];
         if (route->path == NULL || route->path[0] != '/' || route->on_message == NULL)
             return gx_fail(err, GX_E_INTERNAL, "route %zu has no path or no handler", i);
+        if (route->place == GX_RPC_EITHER && route->kind != GX_RPC_UNARY)
+            return gx_fail(err, GX_E_INTERNAL, "route %zu is a stream, and none is carried out on either thread", i);
         if (route->max_message > GX_MESSAGE_MAX)
             return gx_fail(err, GX_E_INTERNAL, "route %zu takes messages of more than GX_MESSAGE_MAX bytes", i);
     }

@@ -3,6 +3,8 @@
  * The path: armed -> taken (event of libgrpc, with the message) -> the method is armed again -> RECV_CLOSE is begun, so
  * that a cancellation is heard of at any time -> bounds and deadline -> queue -> handler -> the final operation
  * {metadata, message, status} -> both operations over -> taken apart, its memory kept for another call.
+ * The short path (GX_RPC_EITHER): armed -> taken -> armed again -> bounds and deadline -> handler, here -> one
+ * operation for all; or the handler hands over, and the path goes on at RECV_CLOSE.
  *
  * What can go wrong: the client goes away (t_close says so; the handler asks gx_call_check, the final operation fails
  * quickly and is begun all the same, else the call stays for ever); the deadline passes while the call waits (it is
@@ -13,9 +15,6 @@
 #include <stdlib.h>
 
 #include "log.h"
-
-#define SLICE_SMALL_MAX                                                                                                \
-    ((size_t)1 << 10) /* larger replies are allocated by us: counted, and libgrpc aborts without memory */
 
 static const struct gx_route *route_of(const struct gx_call *call)
 {
@@ -141,6 +140,13 @@ void gx_rpc_call_unref(struct gx_call *call)
         free_call(call);
 }
 
+/* What an attempt may use: so little that it cannot take long. */
+static void limit_arena(struct gx_call *call)
+{
+    size_t max = call->rpc->options.memory_max;
+    call->arena.limit = call->brief ? GX_MIN(max, GX_RPC_BRIEF_MEMORY) : max;
+}
+
 struct gx_arena *gx_call_arena(struct gx_call *call)
 {
     if (call->arena.limit == 0) {
@@ -151,6 +157,7 @@ struct gx_arena *gx_call_arena(struct gx_call *call)
         else
             gx_arena_init(&call->arena, rpc->options.memory_max);
         (void)pthread_mutex_unlock(&rpc->lock);
+        limit_arena(call);
     }
     return &call->arena;
 }
@@ -159,6 +166,7 @@ struct gx_arena *gx_call_arena(struct gx_call *call)
 
 void gx_call_hold(struct gx_call *call)
 {
+    assert(!call->brief); /* nobody else may answer it */
     (void)atomic_fetch_add(&call->owners, 1);
 }
 
@@ -235,6 +243,14 @@ void gx_rpc_call_begin(struct gx_call *call, const grpc_op *ops, size_t n_ops, s
     }
 }
 
+static grpc_op receive_close(struct gx_call *call)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    op.data.recv_close_on_server.cancelled = &call->cancelled_out;
+    call->close_begun = true;
+    return op;
+}
+
 static void on_close(struct gx_call *call, bool ok)
 {
     (void)ok;
@@ -249,6 +265,13 @@ static void on_close(struct gx_call *call, bool ok)
     gx_rpc_call_unref(call);
 }
 
+/* From now on it is known when the client goes away. */
+static void begin_close(struct gx_call *call)
+{
+    grpc_op close = receive_close(call);
+    gx_rpc_call_begin(call, &close, 1, &call->t_close, on_close);
+}
+
 size_t gx_rpc_call_put_metadata(struct gx_call *call, grpc_op *ops, size_t n_ops)
 {
     if (call->metadata_sent)
@@ -261,12 +284,14 @@ size_t gx_rpc_call_put_metadata(struct gx_call *call, grpc_op *ops, size_t n_ops
 void gx_rpc_call_send_final(struct gx_call *call, grpc_byte_buffer *message, const struct gx_err *err,
                             void (*fn)(struct gx_call *call, bool ok))
 {
-    grpc_op ops[3];
+    grpc_op ops[4];
     size_t n = gx_rpc_call_put_metadata(call, ops, 0);
     if (message != NULL) {
         ops[n] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
         ops[n++].data.send_message.send_message = call->out = message;
     }
+    if (!call->close_begun) /* one operation less, of three */
+        ops[n++] = receive_close(call);
     grpc_op *op = &ops[n++];
     *op = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER};
     if (err == NULL) {
@@ -309,7 +334,8 @@ static void drop_encoding(void)
     encoding.call = NULL;
 }
 
-/* Bytes of replies that clients have not taken yet. Of the process: a slice may outlive its server. */
+/* Replies are allocated by us: counted, wiped, and libgrpc would abort without memory.
+ * Bytes of those that clients have not taken yet. Of the process: a slice may outlive its server. */
 static atomic_size_t replies_held;
 
 size_t gx_rpc_call_replies_held(void)
@@ -329,6 +355,7 @@ static void free_reply(void *arg)
     struct reply_bytes *reply = arg;
     (void)atomic_load(&replies_held);
     (void)atomic_fetch_sub(&replies_held, reply->len);
+    explicit_bzero(reply->bytes, reply->len); /* embeddings, where somebody asked for them */
     free(reply);
 }
 
@@ -337,7 +364,7 @@ uint8_t *gx_call_reply_begin(struct gx_call *call, size_t bound)
     drop_encoding();
     if (bound > GX_RPC_REPLY_MAX)
         return NULL;
-    if (bound <= SLICE_SMALL_MAX) {
+    if (bound <= GRPC_SLICE_INLINED_SIZE) {
         encoding.slice = grpc_slice_malloc(bound);
     } else {
         struct reply_bytes *reply = malloc(sizeof(*reply) + bound);
@@ -423,6 +450,45 @@ void gx_rpc_call_run(struct gx_call *call)
     gx_call_release(call);
 }
 
+bool gx_call_must_be_brief(const struct gx_call *call)
+{
+    return call->brief;
+}
+
+void gx_call_hand_over(struct gx_call *call)
+{
+    assert(call->brief);
+    call->handed_over = true;
+}
+
+/* Is the call worth an attempt on this thread? While messages wait for a worker it has its turn behind them. */
+static bool may_be_brief(const struct gx_call *call)
+{
+    if (route_of(call)->place != GX_RPC_EITHER || call->in_len > GX_RPC_BRIEF_MAX ||
+        gx_rpc_queue_length(&call->rpc->queue) > 0)
+        return false;
+    if (call->io->n_untried == 0)
+        return true;
+    call->io->n_untried--;
+    return false;
+}
+
+/* True: the call was carried out, and its owner let go. */
+static bool try_briefly(struct gx_call *call)
+{
+    call->brief = true;
+    run_unary(call);
+    call->brief = false;
+    if (!call->handed_over) {
+        gx_call_release(call);
+        return true;
+    }
+    call->io->n_untried = GX_RPC_UNTRIED;
+    gx_arena_reset(&call->arena);
+    limit_arena(call);
+    return false;
+}
+
 void gx_rpc_call_dispatch(struct gx_call *call, enum gx_rpc_work work)
 {
     call->work = work;
@@ -430,6 +496,10 @@ void gx_rpc_call_dispatch(struct gx_call *call, enum gx_rpc_work work)
         gx_rpc_call_run(call);
         return;
     }
+    if (may_be_brief(call) && try_briefly(call))
+        return;
+    if (!call->close_begun)
+        begin_close(call);
     /* What a stream sends later always finds room: one message of each can wait, and to refuse it would end a long
      * import half-way. Its client is slowed down by flow control instead. */
     bool forced = call->admitted;
@@ -492,9 +562,8 @@ static void on_request(struct gx_call *call, bool ok)
     call->began = gpr_now(GPR_CLOCK_MONOTONIC);
     if (route_of(call) == NULL)
         call->deadline = call->details.deadline;
-    grpc_op close = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
-    close.data.recv_close_on_server.cancelled = &call->cancelled_out;
-    gx_rpc_call_begin(call, &close, 1, &call->t_close, on_close);
+    if (route_of(call) == NULL || route_of(call)->place != GX_RPC_EITHER)
+        begin_close(call);
 
     struct gx_err err;
     enum gx_status status = admit(call, &err);

@@ -94,6 +94,7 @@ grpc_server *gx_rpc_core_server(const struct gx_rpc_options *options)
         {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)GX_RPC_REPLY_MAX},
         {GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE},
         {GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0},
+        {GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0}, /* nor of replies: the filter for it costs 0.5 us a call */
         {GRPC_ARG_MAX_METADATA_SIZE, GX_RPC_METADATA_MAX},
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)GX_MIN(options->streams_max, (uint32_t)INT32_MAX)},
         {GRPC_ARG_KEEPALIVE_TIME_MS, SECONDS_MS(60)},

@@ -20,6 +20,8 @@
 #define GX_RPC_BYTES_MAX    ((size_t)512 << 20) /* of messages of open calls and replies not yet sent, together */
 #define GX_RPC_REPLY_MAX    ((size_t)64 << 20)  /* bytes of one message to a client */
 #define GX_RPC_METADATA_MAX (16 << 10)          /* bytes of a call's metadata */
+#define GX_RPC_BRIEF_MAX    ((size_t)20 << 10)  /* bytes of a message that is tried on an I/O thread */
+#define GX_RPC_UNTRIED      15                  /* calls after a vain attempt: what is asked often is of one kind */
 #define GX_RPC_SENDS_MAX    256u                /* messages of one stream that wait to be sent */
 #define GX_RPC_SENDS_BEHIND 64u                 /* a stream that far behind is not read from */
 #define GX_RPC_ADDRESS_MAX  128
@@ -48,13 +50,15 @@ struct gx_rpc_io {
     grpc_completion_queue *cq;
     pthread_t thread;
     bool started;
+    unsigned n_untried; /* calls of GX_RPC_EITHER that go to a worker without an attempt */
 };
 
 struct gx_rpc_queue {
     pthread_mutex_t lock; /* guards: all fields */
     pthread_cond_t filled;
     struct gx_call *head, *tail;
-    size_t len, max;
+    atomic_size_t len; /* written under the lock */
+    size_t max;
     unsigned n_idle;
     bool stopping;
 };
@@ -90,6 +94,9 @@ struct gx_call {
     uint8_t *flat;              /* @in in one piece where libgrpc has it in several */
     size_t in_len, flat_len;
     bool metadata_sent, admitted, listed;
+    bool close_begun;  /* RECV_CLOSE; else it goes with the final operation */
+    bool brief;        /* the attempt on the I/O thread is under way */
+    bool handed_over;  /* it has found that a worker must do it */
     int cancelled_out; /* written by libgrpc; to be read behind t_close only */
 
     atomic_uint refs, owners;
@@ -177,7 +184,7 @@ size_t gx_rpc_queue_length(struct gx_rpc_queue *queue);
 
 /* --- rpc_call.c --- */
 
-/* Bytes of replies of more than a KiB that were encoded and not yet freed by libgrpc, in this process. */
+/* Bytes of replies that were encoded and not yet freed by libgrpc, in this process. */
 size_t gx_rpc_call_replies_held(void);
 
 /* Awaits the next call of @method. */

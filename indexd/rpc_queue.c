@@ -16,7 +16,7 @@ bool gx_rpc_queue_push(struct gx_rpc_queue *queue, struct gx_call *call, bool fo
         else
             queue->head = call;
         queue->tail = call;
-        queue->len++;
+        (void)atomic_fetch_add(&queue->len, 1);
     }
     bool wake = room && queue->n_idle > 0;
     (void)pthread_mutex_unlock(&queue->lock);
@@ -39,7 +39,7 @@ static struct gx_call *pop(struct gx_rpc_queue *queue)
         queue->head = call->next;
         if (queue->head == NULL)
             queue->tail = NULL;
-        queue->len--;
+        (void)atomic_fetch_sub(&queue->len, 1);
     }
     (void)pthread_mutex_unlock(&queue->lock);
     return call;
@@ -87,8 +87,5 @@ void gx_rpc_queue_stop(struct gx_rpc *rpc)
 
 size_t gx_rpc_queue_length(struct gx_rpc_queue *queue)
 {
-    (void)pthread_mutex_lock(&queue->lock);
-    size_t len = queue->len;
-    (void)pthread_mutex_unlock(&queue->lock);
-    return len;
+    return atomic_load(&queue->len);
 }

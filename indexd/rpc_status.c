@@ -87,6 +87,7 @@ static bool is_clients(enum gx_status status)
     case GX_E_EXISTS:
     case GX_E_EMBEDDER:
     case GX_E_EXPUNGED:
+    case GX_E_HELD:
     case GX_E_COUNT:
     case GX_E_STATE:
     case GX_E_TOO_LARGE:

@@ -27,6 +27,7 @@ struct gx_search_in {
     struct gx_engine_effort effort; /* all unset = the gallery's default */
     uint32_t n_candidates;          /* rows rescored; 0 = default */
     uint64_t read_after_epoch;
+    bool brief;            /* only if it takes less than some 10 microseconds and waits for nothing, else GX_E_BUSY */
     gx_rows_stop *stopped; /* asked during the work; may be NULL */
     void *stopped_arg;
 };
@@ -54,7 +55,8 @@ struct gx_search_result {
 
 /* out_results[n_probes]. Everything is in @arena. Blocks for the work only.
  * GX_E_NOT_FOUND, GX_E_EMBEDDER, GX_E_INVALID (dimension, ranges, a bad probe: which one), GX_E_UNAVAILABLE (loading,
- * read_after_epoch ahead of this server), GX_E_CANCELLED (@stopped said so), GX_E_TOO_LARGE (arena). */
+ * read_after_epoch ahead of this server), GX_E_CANCELLED (@stopped said so), GX_E_TOO_LARGE (arena), GX_E_BUSY (not
+ * brief: it was not begun). */
 GX_MUST enum gx_status gx_search_run(struct gx_galleries *galleries, const struct gx_search_in *in,
                                      struct gx_arena *arena, struct gx_search_result **out_results, struct gx_err *err);
 

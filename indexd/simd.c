@@ -3,24 +3,20 @@
  * All versions of the dot product give the same bits. Element i belongs to lane i % 16 of 16 float64 sums; the product
  * of two float32 is exact in float64 (24 + 24 bits of 53), so a fused multiply-add rounds exactly as a separate one and
  * even a compiler that contracts changes nothing; the lanes are added in the tree of sum_lanes. A lane never holds -0,
- * so the zeros that pad a short end do not show. What would break this is -ffast-math, which is refused below. */
+ * so the zeros that pad a short end do not show. What would break this is -ffast-math, which simd_private.h
+ * refuses. */
 #include "simd.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#if defined(__FAST_MATH__)
-#error "do not compile with -ffast-math: it reorders sums"
-#endif
-_Static_assert(__FLT_EVAL_METHOD__ == 0, "float64 arithmetic without extra precision is needed");
+#include "simd_private.h"
 
-#if defined(__x86_64__)
-#define HAVE_X86 1
+#if defined(GX_SIMD_X86)
 #include <immintrin.h>
-#define TARGET_CRC    __attribute__((target("sse4.2")))
-#define TARGET_AVX2   __attribute__((target("avx2,fma")))
-#define TARGET_AVX512 __attribute__((target("avx512f,avx2,fma")))
 #endif
+
+_Static_assert(__FLT_EVAL_METHOD__ == 0, "float64 arithmetic without extra precision is needed");
 
 #define N_LANES 16
 
@@ -95,7 +91,7 @@ static uint32_t portable_crc32c(uint32_t crc, const uint8_t *p, size_t n)
 
 static const struct kernels portable = {portable_dot, portable_dot4, portable_crc32c};
 
-#if defined(HAVE_X86)
+#if defined(GX_SIMD_X86)
 
 /* ---------------------------------------------------------------- SSE4.2 */
 
@@ -283,30 +279,17 @@ TARGET_AVX512 static void avx512_dot4(const float *probe, const float *const row
 
 static const struct kernels avx512 = {avx512_dot, avx512_dot4, sse42_crc32c};
 
-#endif /* HAVE_X86 */
+#endif /* GX_SIMD_X86 */
 
 /* ---------------------------------------------------------------- choice */
 
-/* NULL until the first call; threads that come at once choose the same. */
-static _Atomic(const struct kernels *) in_use;
-
-static const struct kernels *kernels_of(enum gx_simd_level level)
-{
-#if defined(HAVE_X86)
-    switch (level) {
-    case GX_SIMD_AVX512: return &avx512;
-    case GX_SIMD_AVX2: return &avx2;
-    case GX_SIMD_PORTABLE: break;
-    }
-#else
-    (void)level;
-#endif
-    return &portable;
-}
+/* UNKNOWN until the first call; threads that come at once choose the same. */
+#define UNKNOWN (-1)
+static _Atomic int level_in_use = UNKNOWN;
 
 enum gx_simd_level gx_simd_best(void)
 {
-#if defined(HAVE_X86)
+#if defined(GX_SIMD_X86)
     __builtin_cpu_init();
     bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("sse4.2");
     if (has_avx2 && __builtin_cpu_supports("avx512f"))
@@ -317,29 +300,32 @@ enum gx_simd_level gx_simd_best(void)
     return GX_SIMD_PORTABLE;
 }
 
-static const struct kernels *chosen(void)
-{
-    const struct kernels *kernels = atomic_load_explicit(&in_use, memory_order_acquire);
-    if (kernels != NULL)
-        return kernels;
-    kernels = kernels_of(gx_simd_best());
-    atomic_store_explicit(&in_use, kernels, memory_order_release);
-    return kernels;
-}
-
 enum gx_simd_level gx_simd_level(void)
 {
-    const struct kernels *kernels = chosen();
-    for (enum gx_simd_level level = GX_SIMD_AVX512; level > GX_SIMD_PORTABLE; level--)
-        if (kernels_of(level) == kernels)
-            return level;
-    return GX_SIMD_PORTABLE;
+    int level = atomic_load_explicit(&level_in_use, memory_order_relaxed);
+    if (level == UNKNOWN) {
+        level = (int)gx_simd_best();
+        atomic_store_explicit(&level_in_use, level, memory_order_relaxed);
+    }
+    return (enum gx_simd_level)level;
 }
 
 void gx_simd_use(enum gx_simd_level level)
 {
     enum gx_simd_level best = gx_simd_best();
-    atomic_store_explicit(&in_use, kernels_of(GX_MIN(level, best)), memory_order_release);
+    atomic_store_explicit(&level_in_use, (int)GX_MIN(level, best), memory_order_relaxed);
+}
+
+static const struct kernels *chosen(void)
+{
+#if defined(GX_SIMD_X86)
+    switch (gx_simd_level()) {
+    case GX_SIMD_AVX512: return &avx512;
+    case GX_SIMD_AVX2: return &avx2;
+    case GX_SIMD_PORTABLE: break;
+    }
+#endif
+    return &portable;
 }
 
 const char *gx_simd_name(enum gx_simd_level level)

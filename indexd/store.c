@@ -31,11 +31,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define OPEN_ROOM       ((uint64_t)4 << 20) /* for MANIFEST, OPTIONS and LOG; what the WALs hold comes on top */
-#define SCAN_READAHEAD  ((size_t)1 << 20)
-#define BATCH_MARKS_MAX 16 /* marks inside marks; the writer uses one */
+#define OPEN_ROOM      ((uint64_t)4 << 20) /* for MANIFEST, OPTIONS and LOG; what the WALs hold comes on top */
+#define SCAN_READAHEAD ((size_t)1 << 20)
 
-static const char *const family_names[GX_CF_COUNT] = {
+const char *const gx_store_family_names[GX_CF_COUNT] = {
     [GX_CF_DEFAULT] = "default",
     [GX_CF_EMB] = "emb",
     [GX_CF_REC] = "rec",
@@ -44,30 +43,6 @@ static const char *const family_names[GX_CF_COUNT] = {
     [GX_CF_BY_SUBJECT] = "by_subject",
     [GX_CF_LEDGER] = "ledger",
     [GX_CF_AUDIT] = "audit",
-};
-
-struct gx_store {
-    rocksdb_t *db;
-    rocksdb_column_family_handle_t *families[GX_CF_COUNT];
-    rocksdb_writeoptions_t *write;
-    rocksdb_readoptions_t *read;          /* point reads of small things */
-    rocksdb_readoptions_t *read_uncached; /* of rows: no face stays behind in the block cache */
-    int lock;                             /* the directory, locked */
-    atomic_size_t n_users;                /* batches and iterators alive */
-    atomic_uint_least64_t n_writes;
-    _Atomic(gx_store_fault *) fault;
-    void *fault_arg;
-    char dir[];
-};
-
-/* RocksDB has no way to take back a save point and keep what came after it. A released mark therefore stays in its
- * stack, and a rollback goes through the released ones above the mark it returns to. */
-struct gx_store_batch {
-    struct gx_store *store;
-    rocksdb_writebatch_wi_t *changes;
-    size_t n_marks;
-    size_t n_released[BATCH_MARKS_MAX + 1];   /* released ones directly above mark i; [0] = above none */
-    size_t marked_bytes[BATCH_MARKS_MAX + 1]; /* length of the batch at mark i */
 };
 
 struct gx_store_iter {
@@ -114,8 +89,7 @@ static bool contains(const char *text, const char *part)
     return strstr(text, part) != NULL;
 }
 
-/* Makes an error of ours of @text, which is freed. @doing: "open the store", "commit". */
-static enum gx_status take_error(const char *dir, char *text, const char *doing, struct gx_err *err)
+enum gx_status gx_store_take_error(const char *dir, char *text, const char *doing, struct gx_err *err)
 {
     char clean[GX_ERR_TEXT_MAX];
     clean_text(text, dir, clean, sizeof(clean));
@@ -136,13 +110,23 @@ static enum gx_status take_error(const char *dir, char *text, const char *doing,
     return status;
 }
 
-/* The ordinary answer that there is nothing, without text. */
-static enum gx_status not_found(struct gx_err *err)
+enum gx_status gx_store_take_refusal(const struct gx_store *store, char *text, const char *doing, struct gx_err *err)
+{
+    if (strncmp(text, "Corruption", 10) != 0)
+        return gx_store_take_error(store->dir, text, doing, err);
+    char clean[GX_ERR_TEXT_MAX];
+    clean_text(text, store->dir, clean, sizeof(clean));
+    rocksdb_free(text);
+    return gx_fail(err, GX_E_CORRUPT, "%s: it is read-only since it met a damaged file, restore a backup: %s", doing,
+                   clean);
+}
+
+enum gx_status gx_store_not_found(struct gx_err *err)
 {
     return gx_fail(err, GX_E_NOT_FOUND, "%s", "");
 }
 
-static enum gx_status may_write(struct gx_store *store, struct gx_err *err)
+enum gx_status gx_store_may_write(struct gx_store *store, struct gx_err *err)
 {
     uint64_t ordinal = atomic_fetch_add(&store->n_writes, 1) + 1;
     gx_store_fault *fault = atomic_load(&store->fault);
@@ -151,6 +135,15 @@ static enum gx_status may_write(struct gx_store *store, struct gx_err *err)
         return gx_fail(err, status, "write %llu of the store failed because the test wants it to",
                        (unsigned long long)ordinal);
     return GX_OK;
+}
+
+static _Atomic(gx_store_fault *) fault_at_open;
+static void *fault_at_open_arg;
+
+void gx_store_set_fault_at_open(gx_store_fault *fault, void *arg)
+{
+    fault_at_open_arg = arg;
+    atomic_store(&fault_at_open, fault);
 }
 
 void gx_store_set_fault(struct gx_store *store, gx_store_fault *fault, void *arg)
@@ -238,16 +231,19 @@ static enum gx_status open_database(struct gx_store *store, const struct gx_stor
 {
     struct gx_store_settings settings;
     enum gx_status status;
+    char doing[GX_ERR_TEXT_MAX];
+    snprintf(doing, sizeof(doing), "cannot %s the store in '%s'", create ? "create" : "open", store->dir);
     GX_TRY_OUT(gx_store_options_init(&settings, options, create, err));
     char *error = NULL;
     store->db =
-        rocksdb_open_column_families(settings.families[GX_CF_DEFAULT], store->dir, GX_CF_COUNT, family_names,
+        rocksdb_open_column_families(settings.families[GX_CF_DEFAULT], store->dir, GX_CF_COUNT, gx_store_family_names,
                                      (const rocksdb_options_t *const *)settings.families, store->families, &error);
     if (error != NULL) {
         store->db = NULL;
-        status = take_error(store->dir, error, create ? "cannot create the store" : "cannot open the store", err);
+        status = gx_store_take_error(store->dir, error, doing, err);
         goto out;
     }
+    gx_store_options_lower_compactions();
     store->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(store->write, 1);
     store->read = rocksdb_readoptions_create();
@@ -270,6 +266,9 @@ static enum gx_status open_store(const char *dir, const struct gx_store_options 
         return gx_fail(err, GX_E_NOMEM, "no memory to open the store");
     strcpy(store->dir, dir);
     store->lock = -1;
+    gx_store_set_fault(store, atomic_load(&fault_at_open), fault_at_open_arg);
+    store->unlink_wait_us = GX_STORE_UNLINK_WAIT_US;
+    pthread_mutex_init(&store->slow, NULL);
     GX_TRY_OUT(lock_dir(dir, &store->lock, err));
     uint64_t wal_bytes = 0;
     if (!create)
@@ -329,12 +328,13 @@ void gx_store_close(struct gx_store *store)
     }
     if (store->lock >= 0)
         close(store->lock);
+    pthread_mutex_destroy(&store->slow);
     free(store);
 }
 
 /* ---------------------------------------------------------------- reads */
 
-static const char *chars(struct gx_slice slice)
+const char *gx_store_chars(struct gx_slice slice)
 {
     return slice.len == 0 ? "" : (const char *)slice.data;
 }
@@ -349,12 +349,12 @@ enum gx_status gx_store_get(struct gx_store *store, enum gx_family family, struc
 {
     *out_value = (struct gx_slice){0};
     char *error = NULL;
-    rocksdb_pinnableslice_t *pinned = rocksdb_get_pinned_cf(store->db, point_read(store, family),
-                                                            store->families[family], chars(key), key.len, &error);
+    rocksdb_pinnableslice_t *pinned = rocksdb_get_pinned_cf(
+        store->db, point_read(store, family), store->families[family], gx_store_chars(key), key.len, &error);
     if (error != NULL)
-        return take_error(store->dir, error, "cannot read the store", err);
+        return gx_store_take_error(store->dir, error, "cannot read the store", err);
     if (pinned == NULL)
-        return not_found(err);
+        return gx_store_not_found(err);
     size_t len;
     const char *value = rocksdb_pinnableslice_value(pinned, &len);
     enum gx_status status = gx_arena_copy(arena, (struct gx_slice){(const uint8_t *)value, len}, out_value, err);
@@ -399,9 +399,9 @@ enum gx_status gx_store_iter_begin(struct gx_store *store, enum gx_family family
     set_bounds(iter, prefix);
     iter->cursor = rocksdb_create_iterator_cf(store->db, iter->read, store->families[family]);
     if (from.len > 0 && reverse)
-        rocksdb_iter_seek_for_prev(iter->cursor, chars(from), from.len);
+        rocksdb_iter_seek_for_prev(iter->cursor, gx_store_chars(from), from.len);
     else if (from.len > 0)
-        rocksdb_iter_seek(iter->cursor, chars(from), from.len);
+        rocksdb_iter_seek(iter->cursor, gx_store_chars(from), from.len);
     else if (reverse)
         rocksdb_iter_seek_to_last(iter->cursor);
     else
@@ -426,7 +426,7 @@ enum gx_status gx_store_iter_next(struct gx_store_iter *iter, bool *out_found, s
     if (!rocksdb_iter_valid(iter->cursor)) {
         char *error = NULL;
         rocksdb_iter_get_error(iter->cursor, &error);
-        return error == NULL ? GX_OK : take_error(iter->store->dir, error, "cannot read the store", err);
+        return error == NULL ? GX_OK : gx_store_take_error(iter->store->dir, error, "cannot read the store", err);
     }
     out_key->data = (const uint8_t *)rocksdb_iter_key(iter->cursor, &out_key->len);
     out_value->data = (const uint8_t *)rocksdb_iter_value(iter->cursor, &out_value->len);
@@ -444,131 +444,11 @@ void gx_store_iter_end(struct gx_store_iter *iter)
     free(iter);
 }
 
-/* ---------------------------------------------------------------- batches */
-
-enum gx_status gx_store_batch_new(struct gx_store *store, struct gx_store_batch **out, struct gx_err *err)
-{
-    *out = NULL;
-    struct gx_store_batch *batch = calloc(1, sizeof(*batch));
-    if (batch == NULL)
-        return gx_fail(err, GX_E_NOMEM, "no memory for a change of the store");
-    batch->store = store;
-    batch->changes = rocksdb_writebatch_wi_create(0, 1);
-    atomic_fetch_add(&store->n_users, 1);
-    *out = batch;
-    return GX_OK;
-}
-
-/* The bytes are RocksDB's, which frees them as they are: they held embeddings. */
-static void wipe(struct gx_store_batch *batch)
-{
-    size_t len;
-    const char *bytes = rocksdb_writebatch_wi_data(batch->changes, &len);
-    explicit_bzero((void *)(uintptr_t)bytes, len);
-}
-
-void gx_store_batch_free(struct gx_store_batch *batch)
-{
-    if (batch == NULL)
-        return;
-    gx_store_batch_clear(batch);
-    rocksdb_writebatch_wi_destroy(batch->changes);
-    atomic_fetch_sub(&batch->store->n_users, 1);
-    free(batch);
-}
-
-void gx_store_batch_clear(struct gx_store_batch *batch)
-{
-    wipe(batch);
-    rocksdb_writebatch_wi_clear(batch->changes);
-    batch->n_marks = 0;
-    memset(batch->n_released, 0, sizeof(batch->n_released));
-}
-
-void gx_store_batch_put(struct gx_store_batch *batch, enum gx_family family, struct gx_slice key, struct gx_slice value)
-{
-    rocksdb_writebatch_wi_put_cf(batch->changes, batch->store->families[family], chars(key), key.len, chars(value),
-                                 value.len);
-}
-
-void gx_store_batch_delete(struct gx_store_batch *batch, enum gx_family family, struct gx_slice key)
-{
-    rocksdb_writebatch_wi_delete_cf(batch->changes, batch->store->families[family], chars(key), key.len);
-}
-
-enum gx_status gx_store_batch_get(struct gx_store_batch *batch, enum gx_family family, struct gx_slice key,
-                                  struct gx_arena *arena, struct gx_slice *out_value, struct gx_err *err)
-{
-    *out_value = (struct gx_slice){0};
-    struct gx_store *store = batch->store;
-    char *error = NULL;
-    size_t len = 0;
-    char *value =
-        rocksdb_writebatch_wi_get_from_batch_and_db_cf(batch->changes, store->db, point_read(store, family),
-                                                       store->families[family], chars(key), key.len, &len, &error);
-    if (error != NULL)
-        return take_error(store->dir, error, "cannot read the store", err);
-    if (value == NULL)
-        return not_found(err);
-    enum gx_status status = gx_arena_copy(arena, (struct gx_slice){(const uint8_t *)value, len}, out_value, err);
-    explicit_bzero(value, len);
-    rocksdb_free(value);
-    return status;
-}
-
-void gx_store_batch_mark(struct gx_store_batch *batch)
-{
-    assert(batch->n_marks < BATCH_MARKS_MAX);
-    rocksdb_writebatch_wi_set_save_point(batch->changes);
-    batch->n_released[++batch->n_marks] = 0;
-    batch->marked_bytes[batch->n_marks] = gx_store_batch_bytes(batch);
-}
-
-void gx_store_batch_rollback(struct gx_store_batch *batch)
-{
-    assert(batch->n_marks > 0);
-    if (batch->marked_bytes[batch->n_marks] == gx_store_batch_bytes(batch)) {
-        gx_store_batch_release(batch); /* nothing to undo; RocksDB would sort the whole batch again */
-        return;
-    }
-    for (size_t n = batch->n_released[batch->n_marks] + 1; n > 0; n--) {
-        char *error = NULL;
-        rocksdb_writebatch_wi_rollback_to_save_point(batch->changes, &error);
-        assert(error == NULL); /* only when there were fewer save points than we count */
-        if (error != NULL)
-            rocksdb_free(error);
-    }
-    batch->n_marks--;
-}
-
-void gx_store_batch_release(struct gx_store_batch *batch)
-{
-    assert(batch->n_marks > 0);
-    batch->n_released[batch->n_marks - 1] += batch->n_released[batch->n_marks] + 1;
-    batch->n_marks--;
-}
-
-size_t gx_store_batch_bytes(const struct gx_store_batch *batch)
-{
-    size_t len;
-    rocksdb_writebatch_wi_data(batch->changes, &len);
-    return len;
-}
-
 /* ---------------------------------------------------------------- writes */
-
-enum gx_status gx_store_commit(struct gx_store *store, struct gx_store_batch *batch, struct gx_err *err)
-{
-    assert(batch->store == store);
-    GX_TRY(may_write(store, err));
-    char *error = NULL;
-    rocksdb_write_writebatch_wi(store->db, store->write, batch->changes, &error);
-    return error == NULL ? GX_OK : take_error(store->dir, error, "cannot write to the store", err);
-}
 
 enum gx_status gx_store_flush(struct gx_store *store, struct gx_err *err)
 {
-    GX_TRY(may_write(store, err));
+    GX_TRY(gx_store_may_write(store, err));
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(options, 1);
     enum gx_status status = GX_OK;
@@ -576,7 +456,7 @@ enum gx_status gx_store_flush(struct gx_store *store, struct gx_err *err)
         char *error = NULL;
         rocksdb_flush_cf(store->db, options, store->families[i], &error);
         if (error != NULL)
-            status = take_error(store->dir, error, "cannot flush the store", err);
+            status = gx_store_take_refusal(store, error, "cannot flush the store", err);
     }
     rocksdb_flushoptions_destroy(options);
     return status;
@@ -587,9 +467,9 @@ enum gx_status gx_store_delete_range(struct gx_store *store, enum gx_family fami
 {
     if (gx_slice_compare(from, until) > 0)
         return gx_fail(err, GX_E_INVALID, "a range of keys must not end before it begins");
-    GX_TRY(may_write(store, err));
+    GX_TRY(gx_store_may_write(store, err));
     char *error = NULL;
-    rocksdb_delete_range_cf(store->db, store->write, store->families[family], chars(from), from.len, chars(until),
-                            until.len, &error);
-    return error == NULL ? GX_OK : take_error(store->dir, error, "cannot write to the store", err);
+    rocksdb_delete_range_cf(store->db, store->write, store->families[family], gx_store_chars(from), from.len,
+                            gx_store_chars(until), until.len, &error);
+    return error == NULL ? GX_OK : gx_store_take_refusal(store, error, "cannot write to the store", err);
 }

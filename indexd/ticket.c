@@ -25,6 +25,13 @@ enum gx_status gx_expunge_ticket_number(struct gx_slice text, uint64_t *out, str
 enum gx_status gx_expunge_ticket(struct gx_galleries *galleries, uint64_t number, struct gx_arena *arena,
                                  struct gx_ticket *out, struct gx_err *err)
 {
+    GX_TRY(gx_ticket_get(galleries, number, arena, out, err));
+    return gx_keeper_add_alarm(galleries, arena, out, err);
+}
+
+enum gx_status gx_ticket_get(struct gx_galleries *galleries, uint64_t number, struct gx_arena *arena,
+                             struct gx_ticket *out, struct gx_err *err)
+{
     struct gx_slice value;
     uint8_t key[8];
     gx_codec_put_u64(key, number);
@@ -33,7 +40,9 @@ enum gx_status gx_expunge_ticket(struct gx_galleries *galleries, uint64_t number
     if (status == GX_E_NOT_FOUND)
         return gx_fail(err, GX_E_NOT_FOUND, "no such ticket: 'indexctl ticket list' shows those there are");
     GX_TRY(status);
-    return gx_codec_ticket_decode(value, arena, out, err);
+    GX_TRY(gx_codec_ticket_decode(value, arena, out, err));
+    out->deadline_at_us = out->accepted_at_us + galleries->options.erase_deadline_us;
+    return GX_OK;
 }
 
 /* Reads tickets from @iter into @out until @n are there; *out_next is where the next page begins. */
@@ -83,6 +92,10 @@ enum gx_status gx_expunge_tickets(struct gx_galleries *galleries, struct gx_slic
     GX_TRY(gx_store_iter_begin(galleries->store, GX_CF_LEDGER, none, from, true, &iter, err));
     enum gx_status status = read_page(iter, gallery, n, arena, *out, out_n, out_next, err);
     gx_store_iter_end(iter);
+    for (size_t i = 0; status == GX_OK && i < *out_n; i++) {
+        (*out)[i].deadline_at_us = (*out)[i].accepted_at_us + galleries->options.erase_deadline_us;
+        status = gx_keeper_add_alarm(galleries, arena, &(*out)[i], err);
+    }
     return status;
 }
 
@@ -92,7 +105,12 @@ void gx_expunge_set_changed(struct gx_galleries *galleries, gx_expunge_changed *
     atomic_store(&galleries->ticket_changed, changed); /* after its argument: the keeper may look at any time */
 }
 
+void gx_expunge_alarms(struct gx_galleries *galleries, struct gx_expunge_alarms *out)
+{
+    gx_keeper_count_alarms(galleries, out);
+}
+
 bool gx_expunge_is_final(const struct gx_ticket *ticket)
 {
-    return ticket->unindexed_at_us != 0 || ticket->state == GX_TICKET_FAILED;
+    return ticket->state == GX_TICKET_VERIFIED;
 }

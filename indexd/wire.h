@@ -10,9 +10,13 @@
 
 #include <stdalign.h>
 
+#include "absent.h"
+#include "backup.h"
 #include "enrol.h"
 #include "expunge.h"
+#include "hold.h"
 #include "lookup.h"
+#include "manifest.h"
 #include "search.h"
 
 /* A reply ready for encoding. Points into itself, into the arena and into what it was built from: not to be copied, and
@@ -93,11 +97,53 @@ GX_MUST enum gx_status gx_wire_expunge_decode_ticket(struct gx_slice message, st
                                                      uint64_t *out_number, struct gx_err *err);
 GX_MUST enum gx_status gx_wire_expunge_decode_tickets(struct gx_slice message, struct gx_arena *arena,
                                                       struct gx_wire_tickets_in *out, struct gx_err *err);
-void gx_wire_expunge_build(const struct gx_expunge_out *expunged, struct gx_wire_reply *out);
-void gx_wire_expunge_build_ticket(const struct gx_ticket *ticket, struct gx_wire_reply *out);
+/* *out_number 0: the request is for the public key only. */
+GX_MUST enum gx_status gx_wire_expunge_decode_certificate(struct gx_slice message, struct gx_arena *arena,
+                                                          uint64_t *out_number, struct gx_err *err);
+void gx_wire_expunge_build_certificate(struct gx_slice certificate, struct gx_slice public_key,
+                                       struct gx_wire_reply *out);
+GX_MUST enum gx_status gx_wire_expunge_build(const struct gx_expunge_out *expunged, struct gx_arena *arena,
+                                             struct gx_wire_reply *out, struct gx_err *err);
+/* With its backups. */
+GX_MUST enum gx_status gx_wire_expunge_build_ticket(const struct gx_ticket *ticket, struct gx_arena *arena,
+                                                    struct gx_wire_reply *out, struct gx_err *err);
 GX_MUST enum gx_status gx_wire_expunge_build_tickets(const struct gx_ticket *tickets, size_t n, uint64_t next,
                                                      struct gx_arena *arena, struct gx_wire_reply *out,
                                                      struct gx_err *err);
+
+/* @out is complete but for `stopped`. */
+GX_MUST enum gx_status gx_wire_absent_decode(struct gx_slice message, struct gx_arena *arena, struct gx_absent_in *out,
+                                             struct gx_err *err);
+GX_MUST enum gx_status gx_wire_absent_build(const struct gx_absent_out *absent, struct gx_arena *arena,
+                                            struct gx_wire_reply *out, struct gx_err *err);
+
+/* --- Holds --- */
+
+GX_MUST enum gx_status gx_wire_holds_decode_place(struct gx_slice message, struct gx_arena *arena,
+                                                  struct gx_hold_in *out, struct gx_err *err);
+GX_MUST enum gx_status gx_wire_holds_decode_release(struct gx_slice message, struct gx_arena *arena,
+                                                    struct gx_hold_in *out, struct gx_err *err);
+GX_MUST enum gx_status gx_wire_holds_decode_list(struct gx_slice message, struct gx_arena *arena,
+                                                 struct gx_hold_list_in *out, struct gx_err *err);
+void gx_wire_holds_build_changed(const struct gx_hold_out *changed, struct gx_wire_reply *out);
+GX_MUST enum gx_status gx_wire_holds_build_list(const struct gx_hold_listed *holds, size_t n, uint64_t next,
+                                                struct gx_arena *arena, struct gx_wire_reply *out, struct gx_err *err);
+
+/* --- Backups --- */
+
+/* @out is complete but for its callbacks. */
+GX_MUST enum gx_status gx_wire_backups_decode_create(struct gx_slice message, struct gx_arena *arena,
+                                                     struct gx_backup_in *out, struct gx_err *err);
+GX_MUST enum gx_status gx_wire_backups_decode_list(struct gx_slice message, struct gx_arena *arena, bool *out_with_gone,
+                                                   struct gx_err *err);
+GX_MUST enum gx_status gx_wire_backups_decode_delete(struct gx_slice message, struct gx_arena *arena,
+                                                     uint64_t *out_number, bool *out_files_are_gone,
+                                                     struct gx_err *err);
+void gx_wire_backups_build_progress(const struct gx_backup_progress *progress, struct gx_wire_reply *out);
+void gx_wire_backups_build_made(const struct gx_backup *backup, struct gx_wire_reply *out);
+void gx_wire_backups_build_one(const struct gx_backup *backup, struct gx_wire_reply *out);
+GX_MUST enum gx_status gx_wire_backups_build_list(const struct gx_backup *backups, size_t n, struct gx_arena *arena,
+                                                  struct gx_wire_reply *out, struct gx_err *err);
 
 /* --- Galleries --- */
 

@@ -195,5 +195,8 @@ void gx_wire_galleries_build_stats(struct gx_slice name, const struct gx_gallery
     reply->stats.index_bytes = stats->index_bytes;
     reply->stats.build = &reply->build;
     reply->stats.loaded = stats->loaded;
+    reply->stats.quarantined = stats->quarantined;
+    reply->stats.disk_free_bytes = stats->disk_free_bytes;
+    reply->stats.ballast_bytes = stats->ballast_bytes;
     gx_wire_set(out, &reply->stats.base);
 }

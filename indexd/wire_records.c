@@ -132,13 +132,15 @@ struct stored {
     Indexd__V1__Attribute *attribute_pointers[GX_ATTRIBUTES_MAX];
 };
 
-static void fill_stored(const struct gx_record *in, struct stored *out)
+static void fill_stored(const struct gx_stored_record *from, struct stored *out)
 {
+    const struct gx_record *in = &from->record;
     indexd__v1__stored_record__init(&out->stored);
     indexd__v1__record__init(&out->record);
     out->stored.record = &out->record;
     out->stored.enrolled_at_us = in->enrolled_at_us;
     out->stored.epoch = in->epoch;
+    out->stored.quarantined = from->quarantined;
     out->record.record_id = gx_wire_bytes(in->record_id);
     out->record.subject_id = gx_wire_bytes(in->subject_id);
     out->record.arrest_id = gx_wire_bytes(in->arrest_id);
@@ -161,7 +163,7 @@ static enum gx_status build_stored(const struct gx_stored_record *records, size_
     GX_TRY(gx_arena_array(arena, n, sizeof(*stored), &stored, err));
     GX_TRY(gx_arena_array(arena, n, sizeof(Indexd__V1__StoredRecord *), &pointers, err));
     for (size_t i = 0; i < n; i++) {
-        fill_stored(&records[i].record, &stored[i]);
+        fill_stored(&records[i], &stored[i]);
         pointers[i] = &stored[i].stored;
         if (records[i].row == NULL)
             continue;

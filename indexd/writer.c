@@ -5,9 +5,11 @@
  * is visible before it is acknowledged, and a later replicated log could feed the same queue.
  *
  * What can go wrong: a change that does not pass its checks is rolled back alone; a commit that fails, fails everything
- * that was combined (it is not visible now, and its rnos are never used again); no memory: likewise. */
+ * that was combined (it is not visible now, and its rnos are never used again); no memory: likewise. A full disk: what
+ * insists (an expungement) gets the ballast's room and is tried again for up to 10 s, while the others wait. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "clock.h"
 #include "failpoint.h"
@@ -17,6 +19,7 @@
 #define BATCH_MAX       4096
 #define QUEUE_BYTES_MAX ((size_t)512 << 20)
 #define ARENA_MAX       ((size_t)1 << 30)
+#define INSIST_US       ((int64_t)10 * 1000000)
 
 struct gx_writer {
     pthread_t thread;
@@ -165,21 +168,55 @@ void gx_writer_put_counter(struct gx_store_batch *batch, struct gx_slice key, ui
     gx_store_batch_put(batch, GX_CF_DEFAULT, key, (struct gx_slice){bytes, sizeof(bytes)});
 }
 
+/* Prepares and commits; *out_changed: there was something to commit. */
+static enum gx_status write_all(struct gx_galleries *galleries, struct gx_mutation *first, struct gx_store_batch *batch,
+                                struct gx_arena *arena, uint64_t epoch, bool *out_changed, struct gx_err *err)
+{
+    bool failed;
+    *out_changed = prepare_all(galleries, first, batch, arena, epoch, &failed, err);
+    if (!*out_changed)
+        return failed ? err->status : GX_OK;
+    gx_writer_put_counter(batch, gx_codec_key_epoch(), epoch);
+    gx_writer_put_counter(batch, gx_codec_key_next_rno(), galleries->next_rno);
+    gx_failpoint_pass("writer.before_commit");
+    enum gx_status status = gx_store_commit(galleries->store, batch, err);
+    gx_failpoint_pass("writer.after_commit");
+    return status;
+}
+
+/* A change that insists has met a full disk: is it worth another attempt? RocksDB itself needs some 5 s until it writes
+ * again. *until is 0 before the first. */
+static bool wait_for_room(struct gx_galleries *galleries, int64_t *until)
+{
+    struct gx_writer *w = galleries->writer;
+    int64_t now = gx_clock_monotonic_us();
+    if (*until == 0)
+        *until = now + INSIST_US;
+    else
+        nanosleep(&(struct timespec){0, 100000000}, NULL);
+    pthread_mutex_lock(&w->lock);
+    bool stopping = w->stopping;
+    pthread_mutex_unlock(&w->lock);
+    return !stopping && now < *until && gx_galleries_make_room(galleries);
+}
+
 static void apply(struct gx_galleries *galleries, struct gx_mutation *first, struct gx_store_batch *batch,
                   struct gx_arena *arena)
 {
     uint64_t epoch = atomic_load(&galleries->epoch) + 1;
     struct gx_err err = {0};
-    bool failed;
-    bool changed = prepare_all(galleries, first, batch, arena, epoch, &failed, &err);
-    if (changed) {
-        gx_writer_put_counter(batch, gx_codec_key_epoch(), epoch);
-        gx_writer_put_counter(batch, gx_codec_key_next_rno(), galleries->next_rno);
-        gx_failpoint_pass("writer.before_commit");
-        failed = gx_store_commit(galleries->store, batch, &err) != GX_OK;
-        gx_failpoint_pass("writer.after_commit");
+    int64_t until = 0;
+    bool changed;
+    enum gx_status status;
+    for (;;) {
+        status = write_all(galleries, first, batch, arena, epoch, &changed, &err);
+        bool full = status == GX_E_FULL || (status == GX_OK && first->outcome == GX_E_FULL);
+        if (!full || !first->insists || !wait_for_room(galleries, &until))
+            break;
+        gx_store_batch_clear(batch);
+        gx_arena_reset(arena);
     }
-    if (failed) {
+    if (status != GX_OK) {
         fail_all(galleries, first, &err);
     } else if (changed) {
         for (struct gx_mutation *m = first; m != NULL; m = m->next)
@@ -197,6 +234,7 @@ static void apply(struct gx_galleries *galleries, struct gx_mutation *first, str
 
 static void *run(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "indexd-writer");
     struct gx_galleries *galleries = arg;
     struct gx_store_batch *batch = NULL;
     struct gx_arena arena;

@@ -12,10 +12,10 @@ bad=0
 # file (without .c or .h) -> floor; a part of a split file (store_options.c) stands where the whole does (store)
 floor_of() {
     case $1 in
-    base | err | status | log | arena | file | thread | clock | failpoint) floor=0 ;;
-    simd | vec | codec | keys | config_table | filter | topk | uuid) floor=1 ;;
-    store | ledger | rows | engine) floor=2 ;;
-    gallery | galleries | enrol | lookup | search | expunge | ticket | replay | keeper | indexer | index_file | writer) floor=3 ;;
+    base | err | status | log | arena | map | file | thread | clock | failpoint | crew) floor=0 ;;
+    simd | vec | codec | keys | receipt | manifest | config_table | filter | policy | topk | pile | uuid) floor=1 ;;
+    store | ledger | rows | codes | engine | scan | datadir) floor=2 ;;
+    gallery | galleries | enrol | hold | lookup | search | expunge | ticket | certificate | backup | restore | replay | keeper | erase | indexer | index_file | writer | absent) floor=3 ;;
     wire | rpc | routes | auth | health | reflection | accept_guard) floor=4 ;;
     config | main) floor=5 ;;
     *_*) floor_of "${1%_*}" ;;
@@ -31,11 +31,12 @@ home_of() {
     rocksdb/*) home="indexd/store indexd/store_*" ;;
     faiss/* | omp.h | cblas.h | openblas*) home="indexd/engine_faiss*" ;;
     grpc/*) home="indexd/rpc* indexd/auth indexd/accept_guard client/call" ;;
-    openssl/*) home="indexd/keys" ;;
+    openssl/*) home="indexd/keys indexd/keys_sign client/certificate" ;;
     ini.h) home="indexd/config" ;;
-    jansson.h) home="client/indexctl*" ;;
+    jansson.h) home="indexd/receipt client/certificate client/indexctl*" ;;
+    csv.h) home="client/indexctl_csv" ;;
     sanitizer/*) home="indexd/arena" ;;
-    immintrin.h | x86intrin.h | cpuid.h | arm_neon.h) home="indexd/simd" ;;
+    immintrin.h | x86intrin.h | cpuid.h | arm_neon.h) home="indexd/simd indexd/simd_codes indexd/simd_encode" ;;
     # C and POSIX
     argp.h | assert.h | ctype.h | dirent.h | dlfcn.h | endian.h | errno.h | fcntl.h | float.h | ftw.h | getopt.h | glob.h) home=any ;;
     inttypes.h | libgen.h | limits.h | locale.h | malloc.h | math.h | netdb.h | poll.h | pthread.h | sched.h) home=any ;;

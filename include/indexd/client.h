@@ -81,7 +81,7 @@ struct gx_client_gallery {
  * @param dim              GX_DIM_MIN..GX_DIM_MAX.
  * @param embedder_id      the network whose embeddings it holds, for example "edgeface-xs"; required.
  * @param embedder_version NULL = "".
- * @param engine           NULL = "auto"; else "flat" or "faiss:<factory>".
+ * @param engine           NULL = "auto"; else "scan", "hnsw", "flat" or "faiss:<factory>".
  * @param default_effort   0..1 for searches that ask for none; 0 = 0.5.
  * @param out              may be NULL.
  * @return GX_OK; GX_E_INVALID; GX_E_EXISTS (the name is taken by a gallery of other properties); GX_E_FULL.
@@ -100,7 +100,8 @@ GX_API enum gx_status gx_client_gallery_list(gx_client *client, struct gx_client
  * Removes a gallery and all its records. Not repeated by the library.
  * @param expected_count  -1 = not given; else the number of records it must hold.
  * @param out_records     how many went; may be NULL.
- * @return GX_OK; GX_E_NOT_FOUND; GX_E_COUNT (it holds another number: nothing was removed).
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_COUNT (it holds another number: nothing was removed); GX_E_HELD (ids of it are
+ *         under a legal hold: nothing was removed).
  */
 GX_API enum gx_status gx_client_gallery_delete(gx_client *client, const char *name, int64_t expected_count,
                                                uint64_t *out_records);
@@ -118,10 +119,13 @@ struct gx_client_build {
 struct gx_client_gallery_stats {
     char name[GX_NAME_MAX + 1];
     char engine[GX_ENGINE_MAX + 1]; /**< in use now */
-    uint64_t records;               /**< live */
-    uint64_t indexed;               /**< live records that the engine has taken up */
-    uint64_t tail;                  /**< live records that are scanned exactly beside it */
-    uint64_t dead;                  /**< removed records that the engine still holds (never returned) */
+    uint64_t records;               /**< live, quarantined or not */
+    uint64_t quarantined;           /**< of them: a legal hold keeps them out of every search */
+    uint64_t disk_free_bytes;       /**< of the whole server; enrolment is refused when it gets low */
+    uint64_t ballast_bytes; /**< of the whole server: kept for expungements on a full disk; 0 = none, or given up */
+    uint64_t indexed;       /**< live records that the engine has taken up */
+    uint64_t tail;          /**< live records that are scanned exactly beside it */
+    uint64_t dead;          /**< removed records that the engine still holds (never returned) */
     uint64_t epoch;
     uint64_t row_bytes, index_bytes; /**< memory */
     struct gx_client_build build;
@@ -321,6 +325,7 @@ struct gx_client_stored {
     struct gx_client_record record; /**< text never NULL */
     int64_t enrolled_at_us;
     uint64_t epoch;         /**< of its enrolment */
+    bool quarantined;       /**< a legal hold keeps it out of every search */
     const float *embedding; /**< [dim], normalised; NULL unless asked for */
     size_t dim;
 };
@@ -365,6 +370,13 @@ enum gx_client_ticket_state {
     GX_CLIENT_TICKET_FAILED = 4    /**< an alarm: see problem */
 };
 
+/** How it was found that nothing is left. */
+enum gx_client_verify_method {
+    GX_CLIENT_VERIFY_NONE = 0,      /**< not done yet */
+    GX_CLIENT_VERIFY_BYTES = 1,     /**< the rows' bytes were looked for in the files */
+    GX_CLIENT_VERIFY_STRUCTURAL = 2 /**< no file that can hold them is older than the erasure */
+};
+
 /** A removal by order, and what has been reached. Text owned by the struct; times are 0 where not yet. */
 struct gx_client_ticket {
     char ticket_id[33], gallery[GX_NAME_MAX + 1], order_ref[GX_ORDER_REF_MAX + 1], problem[257];
@@ -374,7 +386,20 @@ struct gx_client_ticket {
     uint64_t
         unmatched_ids; /**< ids that matched no record; records and arrests of them can't be enrolled later either */
     uint64_t epoch;    /**< searches from this epoch on do not see the records */
-    int64_t accepted_at_us, unindexed_at_us, erased_at_us, verified_at_us;
+    /** When each was a fact, in this order but for unindexed: accepted; zeroed in memory and out of the index; out of
+     * the log's memory; out of the table files; the files replaced are gone; all of that; checked. */
+    int64_t accepted_at_us, unindexed_at_us, flushed_at_us, compacted_at_us, unlinked_at_us, erased_at_us,
+        verified_at_us;
+    int64_t failed_at_us;                                     /**< the last attempt that failed */
+    int64_t deadline_at_us;                                   /**< when it is to be VERIFIED */
+    uint64_t attempts;                                        /**< to erase */
+    uint64_t files_rewritten, bytes_rewritten, files_removed; /**< by its erase run */
+    enum gx_client_verify_method method;
+    uint64_t files_scanned, bytes_scanned, files_left_out;
+    uint64_t control_hits; /**< places where the scan found the rows before they were erased */
+    uint64_t certificate;  /**< serial number; 0 = none yet */
+    uint64_t n_backups;    /**< that may still hold the records; not told in the reply of an expungement */
+    char backups[256];     /**< their ids with a space between, as many as fit */
 };
 
 /**
@@ -384,15 +409,45 @@ struct gx_client_ticket {
  * @param ids            [n_ids], distinct; 1..GX_EXPUNGE_IDS_MAX.
  * @param order_ref      the order under which this happens, 1..GX_ORDER_REF_MAX bytes; no personal data.
  * @param expected_count -1 = not given; else the number of records that must go.
- * @param validate_only  count only, change nothing: *out has records, unmatched_ids and epoch, but no ticket_id.
- * @param request_id     NULL = one is made for the retries.
+ * @param validate_only  count only, change nothing: *out has records, unmatched_ids and epoch, but no ticket_id, unless
+ *                       the request of this request_id was carried out before.
+ * @param request_id     NULL = one is made for the retries. The same id with the same ids and order_ref changes
+ * nothing, and gives the ticket that was made then; remembered for 24 hours.
  * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (no such gallery); GX_E_COUNT (another number would go: nothing went);
- *         GX_E_FULL.
+ *         GX_E_HELD (an id, or a record that it means, is under a legal hold, whose reference is told: nothing went);
+ *         GX_E_EXISTS (the request_id of another order); GX_E_FULL.
  */
 GX_API enum gx_status gx_client_expunge(gx_client *client, const char *gallery, enum gx_client_id_kind kind,
                                         const char *const *ids, size_t n_ids, const char *order_ref,
                                         int64_t expected_count, bool validate_only, const char *request_id,
                                         struct gx_client_ticket *out);
+
+/** What an order means to one of its ids. */
+struct gx_client_outcome {
+    uint64_t records;     /**< that went by this id, or would go; 0 where the order was carried out before */
+    bool expunged_before; /**< an earlier order, or this one before, removed or barred it; never true of subjects */
+    const char *hold_ref; /**< the legal hold in the way, owned by the expunged; "" = none */
+};
+
+/** An order and its outcome for each id; freed by gx_client_expunged_free. */
+struct gx_client_expunged {
+    struct gx_client_ticket ticket;     /**< as from gx_client_expunge */
+    struct gx_client_outcome *outcomes; /**< [n_outcomes], of the ids in their order */
+    size_t n_outcomes;
+};
+
+/** NULL is fine. */
+GX_API void gx_client_expunged_free(struct gx_client_expunged *expunged);
+
+/**
+ * gx_client_expunge with the outcome for each id. With validate_only nothing is refused for a legal hold: hold_ref says
+ * what is held.
+ * @param out  the caller's, freed by gx_client_expunged_free.
+ */
+GX_API enum gx_status gx_client_expunge_list(gx_client *client, const char *gallery, enum gx_client_id_kind kind,
+                                             const char *const *ids, size_t n_ids, const char *order_ref,
+                                             int64_t expected_count, bool validate_only, const char *request_id,
+                                             struct gx_client_expunged **out);
 
 /** @return GX_OK; GX_E_NOT_FOUND. */
 GX_API enum gx_status gx_client_ticket_get(gx_client *client, const char *ticket_id, struct gx_client_ticket *out);
@@ -427,6 +482,246 @@ typedef bool gx_client_on_ticket(void *user, const struct gx_client_ticket *tick
  */
 GX_API enum gx_status gx_client_ticket_watch(gx_client *client, const char *ticket_id, int64_t wait_us,
                                              gx_client_on_ticket *on_ticket, void *user);
+
+/* ---------------------------------------------------------------- is it gone? */
+
+#define GX_CLIENT_HITS_MAX 8
+
+/** Where a record or a face was looked for, and what was found. Text owned by the struct. */
+struct gx_client_absence {
+    bool absent;           /**< found nowhere that was looked at */
+    bool searchable;       /**< a search may return it: the record, or a row that is the probe's but for rounding */
+    bool stored;           /**< the store has the record, quarantined or not; of a face: as searchable */
+    bool expunged;         /**< of a record: an order removed or barred it */
+    bool has_nearest;      /**< of a face: the gallery holds something, … */
+    double nearest_cosine; /**< … and this is the nearest, by exact search */
+    bool files_searched;   /**< false: note says why not */
+    char note[257];
+    uint64_t files, bytes; /**< looked at in the server's data directory */
+    uint64_t hits;         /**< places where it stands */
+    size_t n_first;
+    struct {
+        char file[257]; /**< relative to the data directory */
+        uint64_t offset;
+    } first[GX_CLIENT_HITS_MAX];
+    uint64_t epoch;
+    int64_t checked_at_us;
+};
+
+/**
+ * Looks for a record in the server's search, store and files. The id's bytes are looked for where it has at least 8; of
+ * places where it is a part of another record none counts. Reads all files of the data directory: have the deadline
+ * accordingly. Not repeated by the library.
+ * @return GX_OK, whatever was found; GX_E_NOT_FOUND (gallery); GX_E_INVALID; GX_E_STATE (the files did not stand
+ * still); GX_E_IO (a file cannot be read); GX_E_BUSY (another check is running).
+ */
+GX_API enum gx_status gx_client_absent_record(gx_client *client, const char *gallery, const char *record_id,
+                                              struct gx_client_absence *out);
+
+/**
+ * The same for a face: of the stored form of its embedding any 64 bytes in a row are looked for. Backups, and what
+ * other programs keep, are not looked at; what other galleries hold of the same photo is found.
+ * @param row  [dim] float32, finite, not all zero: the embedding as it was enrolled, or as gx_client_record_get gives
+ * it; borrowed.
+ * @return as gx_client_absent_record; GX_E_EMBEDDER.
+ */
+GX_API enum gx_status gx_client_absent_face(gx_client *client, const char *gallery, const char *embedder_id,
+                                            const char *embedder_version, const float *row, size_t dim,
+                                            struct gx_client_absence *out);
+
+/* ---------------------------------------------------------------- certificates */
+
+#define GX_CLIENT_CERTIFICATE_MAX (4u << 20) /* bytes of one that is read */
+
+/**
+ * The certificate of a ticket that is VERIFIED, and the server's public key. Keep the bytes as they are: they are the
+ * file that is signed.
+ * @param ticket_id        NULL = the public key only.
+ * @param out_certificate  malloc'ed [*out_len], the caller's to free(); may be NULL without a ticket, as may out_len.
+ * @param out_public_key   PEM text, malloc'ed, the caller's to free(); may be NULL.
+ * @return GX_OK; GX_E_NOT_FOUND (no such ticket); GX_E_STATE (it has none yet).
+ */
+GX_API enum gx_status gx_client_certificate_get(gx_client *client, const char *ticket_id, void **out_certificate,
+                                                size_t *out_len, char **out_public_key);
+
+/** A backup that still held the records. Times as in struct gx_client_certificate. */
+struct gx_client_backup {
+    const char *id, *created;
+    const char *expires; /**< "" = never by itself */
+};
+
+/** What a certificate states; schemas/FORMAT.md explains each field. Text owned by it, never NULL. Times are RFC 3339
+ *  in UTC, "" where there was nothing to do; digests, hashes and the signature are hexadecimal. */
+struct gx_client_certificate {
+    bool checked;    /**< the signature was checked, and holds */
+    char digest[65]; /**< SHA-256 of the certificate's file */
+    char signature[129];
+    uint64_t serial;
+    const char *previous; /**< SHA-256 of the certificate before it; 64 zeros for the first */
+    const char *key;      /**< SHA-256 of the public key */
+    const char *store, *server;
+    const char *ticket_id, *gallery, *order_ref;
+    enum gx_client_id_kind kind;
+    uint64_t ids, unmatched_ids, records;
+    const char *const *named; /**< [ids] keyed hashes of the ids in the order */
+    const char *const *record_hashes;
+    size_t n_record_hashes; /**< 0 where there are too many */
+    const char *records_sha256;
+    const char *accepted, *unindexed, *flushed, *compacted, *unlinked, *erased, *verified;
+    uint64_t attempts, files_rewritten, bytes_rewritten, files_removed;
+    const char *method; /**< "bytes" or "structural" */
+    const char *reason; /**< of a structural check */
+    uint64_t files_scanned, bytes_scanned, files_left_out, control_hits;
+    const char *const *covers, *const *excludes;
+    size_t n_covers, n_excludes;
+    const struct gx_client_backup *backups;
+    size_t n_backups;
+};
+
+/** NULL is fine. */
+GX_API void gx_client_certificate_free(struct gx_client_certificate *certificate);
+
+/**
+ * Checks a certificate, offline: that its form is the only one allowed, that it was signed with @p public_key, and that
+ * no bit of it has been changed.
+ * @param bytes       [len], the file.
+ * @param public_key  [public_key_len], PEM: the file certificate.pub that was handed over when the server was set up.
+ * @param out         what it states; may be NULL.
+ * @return GX_OK; GX_E_CORRUPT (it is no such certificate, was changed, or is of another key); GX_E_FORMAT (of a newer
+ *         version); GX_E_INVALID (no Ed25519 public key in PEM).
+ */
+GX_API enum gx_status gx_client_certificate_verify(const void *bytes, size_t len, const void *public_key,
+                                                   size_t public_key_len, struct gx_client_certificate **out);
+
+/** Reads a certificate WITHOUT checking its signature (out->checked is false): anybody may have written it.
+ *  @return as gx_client_certificate_verify. */
+GX_API enum gx_status gx_client_certificate_read(const void *bytes, size_t len, struct gx_client_certificate **out);
+
+/** Is @p certificate the one after @p previous in the chain of the same store? @return GX_OK; GX_E_CORRUPT. */
+GX_API enum gx_status gx_client_certificate_follows(const struct gx_client_certificate *certificate,
+                                                    const struct gx_client_certificate *previous);
+
+/** A page for people, as it goes into a file of the court: what was removed, under which order, when each stage was
+ *  reached, how it was checked, what that covers and what not, and how to check the signature.
+ *  @param out_text  malloc'ed, the caller's to free(); UTF-8, lines of at most 80 characters. */
+GX_API enum gx_status gx_client_certificate_text(const struct gx_client_certificate *certificate, char **out_text);
+
+/* ---------------------------------------------------------------- legal holds */
+
+/** What came of a change of holds. */
+struct gx_client_hold_change {
+    uint64_t ids;           /**< placed or put into quarantine; or released */
+    uint64_t unchanged_ids; /**< were held like this before */
+    uint64_t records;       /**< enrolled records that the ids mean */
+    uint64_t epoch;         /**< searches from this epoch on see the change */
+};
+
+/**
+ * Holds records or arrests, enrolled or not, so that no order can remove them until they are released; in force and on
+ * disk on return. All ids or none. Repeatable.
+ * @param kind        GX_CLIENT_RECORD or GX_CLIENT_ARREST.
+ * @param ids         [n_ids], distinct; 1..GX_EXPUNGE_IDS_MAX, which is also the most for one reference.
+ * @param reference   what the hold is known by, 1..GX_ORDER_REF_MAX bytes; no personal data.
+ * @param quarantine  out of every search as well; the bytes are kept.
+ * @param request_id  NULL = one is made for the retries.
+ * @param out         may be NULL.
+ * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (no such gallery); GX_E_EXPUNGED (an id was expunged); GX_E_EXISTS (an id
+ *         is in quarantine under this reference, and this call is without); GX_E_TOO_LARGE; GX_E_FULL.
+ */
+GX_API enum gx_status gx_client_hold_place(gx_client *client, const char *gallery, enum gx_client_id_kind kind,
+                                           const char *const *ids, size_t n_ids, const char *reference, bool quarantine,
+                                           const char *request_id, struct gx_client_hold_change *out);
+
+/**
+ * Ends holds. What another hold covers stays held, or quarantined. All ids or none. Repeatable.
+ * @param ids  [n_ids]; n_ids 0 = all of the kind under the reference.
+ * @param out  may be NULL.
+ * @return GX_OK; GX_E_INVALID; GX_E_NOT_FOUND (no such gallery, or an id is not held under this reference); GX_E_FULL.
+ */
+GX_API enum gx_status gx_client_hold_release(gx_client *client, const char *gallery, enum gx_client_id_kind kind,
+                                             const char *const *ids, size_t n_ids, const char *reference,
+                                             const char *request_id, struct gx_client_hold_change *out);
+
+/** One id under one reference. Text owned by the struct. */
+struct gx_client_hold {
+    char reference[GX_ORDER_REF_MAX + 1];
+    char id[GX_ID_MAX + 1]; /**< "" = nothing of it is enrolled: the server keeps keyed hashes of held ids only */
+    char id_hash[33];       /**< hexadecimal */
+    enum gx_client_id_kind kind;
+    bool quarantine;
+    int64_t placed_at_us;
+    uint64_t records; /**< enrolled records that it means */
+};
+
+/** Holds; freed by gx_client_holds_free. */
+struct gx_client_holds {
+    struct gx_client_hold *holds; /**< [n_holds] */
+    size_t n_holds;
+    const char *next_page_token; /**< "" = that was the last page */
+};
+
+/** NULL is fine. */
+GX_API void gx_client_holds_free(struct gx_client_holds *holds);
+
+/**
+ * Holds of a gallery in the order of placing, a page at a time.
+ * @param reference   only what is held under it; NULL = any.
+ * @param kind, id    only holds on this id; id NULL = on any.
+ * @param page_size   1..GX_PAGE_MAX; 0 = 100.
+ * @param page_token  next_page_token of the page before; NULL = from the start.
+ * @return GX_OK; GX_E_NOT_FOUND (no such gallery); GX_E_INVALID.
+ */
+GX_API enum gx_status gx_client_hold_list(gx_client *client, const char *gallery, const char *reference,
+                                          enum gx_client_id_kind kind, const char *id, uint32_t page_size,
+                                          const char *page_token, struct gx_client_holds **out);
+
+/* ---------------------------------------------------------------- backups */
+
+enum gx_client_backup_state {
+    GX_CLIENT_BACKUP_UNFINISHED = 1, /**< interrupted, or its disk is not there: there may be something of it */
+    GX_CLIENT_BACKUP_COMPLETE = 2,
+    GX_CLIENT_BACKUP_GONE = 3,    /**< deleted */
+    GX_CLIENT_BACKUP_RUNNING = 4, /**< being made */
+    GX_CLIENT_BACKUP_EXPIRED = 5  /**< past its time, but not where the server could delete it */
+};
+
+/** A copy of the whole data directory. Text owned by the struct; times are 0 where not yet, or never. */
+struct gx_client_backup_info {
+    char backup_id[33];
+    enum gx_client_backup_state state;
+    char directory[GX_BACKUP_DIR_MAX + 1]; /**< on the server, where it was made */
+    int64_t created_at_us, expires_at_us, gone_at_us;
+    uint64_t files, bytes, epoch;
+};
+
+/** Told how far a backup is; @p stage is borrowed for the call. False = break it off. */
+typedef bool gx_client_on_backup(void *user, const char *stage, uint64_t bytes_done, uint64_t bytes_total);
+
+/**
+ * Makes a backup on the server, which goes on serving; durable and whole on GX_OK. On any failure, and when it is
+ * broken off, the server removes what there is of it.
+ * @param directory     absolute path on the server; must not exist, nor be in its data directory.
+ * @param expires_in_s  when the server deletes it; 0 = never.
+ * @param on_progress   may be NULL. The client's deadline is the longest time without any news.
+ * @return GX_OK; GX_E_INVALID; GX_E_EXISTS; GX_E_STATE (another one is being made); GX_E_UNAVAILABLE (an erasure could
+ *         not wait any longer: start again); GX_E_CANCELLED; GX_E_FULL; GX_E_DEADLINE.
+ */
+GX_API enum gx_status gx_client_backup_create(gx_client *client, const char *directory, uint64_t expires_in_s,
+                                              gx_client_on_backup *on_progress, void *user,
+                                              struct gx_client_backup_info *out);
+
+/** The backups, newest first. @param with_gone also those that are deleted. @param out malloc'ed [*out_n], the caller's
+ *  to free(). */
+GX_API enum gx_status gx_client_backup_list(gx_client *client, bool with_gone, struct gx_client_backup_info **out,
+                                            size_t *out_n);
+
+/**
+ * Deletes a backup: its files, and that tickets name it.
+ * @param files_are_gone  the caller vouches for that its files were destroyed where they had been moved to.
+ * @return GX_OK; GX_E_NOT_FOUND; GX_E_STATE (it is being made, or is not where it was made).
+ */
+GX_API enum gx_status gx_client_backup_delete(gx_client *client, const char *backup_id, bool files_are_gone,
+                                              struct gx_client_backup_info *out);
 
 #ifdef __cplusplus
 }

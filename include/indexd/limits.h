@@ -9,6 +9,8 @@
 #define GX_EMBEDDER_MAX      64          /* embedder id and version, bytes each */
 #define GX_ENGINE_MAX        96          /* engine text, bytes */
 #define GX_ORDER_REF_MAX     256         /* order reference of an expungement, bytes */
+#define GX_BACKUP_DIR_MAX    256         /* directory of a backup, bytes */
+#define GX_BACKUP_DAYS_MAX   36500       /* until a backup expires */
 #define GX_REQUEST_ID_MAX    64          /* request id of a mutation, bytes; a UUID fits */
 #define GX_ATTRIBUTES_MAX    16          /* attributes of one record */
 #define GX_ATTRIBUTE_KEY_MAX 64          /* bytes */

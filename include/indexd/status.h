@@ -29,7 +29,8 @@
     X(GX_E_FORMAT, 18, 9, "unknown format or version")                                                                 \
     X(GX_E_IN_USE, 19, 9, "in use by another process")                                                                 \
     X(GX_E_NOMEM, 20, 8, "out of memory")                                                                              \
-    X(GX_E_INTERNAL, 21, 13, "internal error")
+    X(GX_E_INTERNAL, 21, 13, "internal error")                                                                         \
+    X(GX_E_HELD, 22, 9, "under a legal hold, cannot be removed")
 
 #define GX_STATUS_ENUM(name, number, grpc, text) name = (number),
 enum gx_status { GX_STATUS_MAP(GX_STATUS_ENUM) };

@@ -49,12 +49,33 @@ static void check_expunge(const struct gx_expunge_in *in)
         REQUIRE(gx_codec_check_text(in->ids[i], 1, GX_ID_MAX, "", NULL) == GX_OK);
 }
 
+/* A request for a certificate is one for a ticket, but that no ticket will do. */
+static enum gx_status decode_ticket(struct gx_slice m, struct gx_arena *arena, struct gx_err *err)
+{
+    uint64_t number, certificate;
+    enum gx_status status = gx_wire_expunge_decode_certificate(m, arena, &certificate, err);
+    bool key_only = status == GX_OK && certificate == 0;
+    enum gx_status as_ticket = gx_wire_expunge_decode_ticket(m, arena, &number, err);
+    REQUIRE(key_only ? as_ticket == GX_E_INVALID : as_ticket == status && (status != GX_OK || number == certificate));
+    return as_ticket;
+}
+
+static void check_hold(const struct gx_hold_in *in, bool place)
+{
+    REQUIRE(in->n_ids >= place && in->n_ids <= GX_HOLD_IDS_MAX && in->reference.len >= 1);
+    REQUIRE(in->kind == GX_ID_RECORD || in->kind == GX_ID_ARREST);
+    for (size_t i = 0; i < in->n_ids; i++)
+        REQUIRE(gx_codec_check_text(in->ids[i], 1, GX_ID_MAX, "", NULL) == GX_OK);
+}
+
 static enum gx_status decode(uint8_t which, struct gx_slice m, struct gx_arena *arena, struct gx_err *err)
 {
     union {
         struct gx_search_in search;
         struct gx_enrol_in insert;
         struct gx_expunge_in expunge;
+        struct gx_hold_in hold;
+        struct gx_hold_list_in holds;
         struct gx_wire_get_in get;
         struct gx_wire_list_in list;
         struct gx_wire_tickets_in tickets;
@@ -62,13 +83,13 @@ static enum gx_status decode(uint8_t which, struct gx_slice m, struct gx_arena *
         struct gx_remove_in delete;
         struct gx_wire_build_in build;
         struct gx_recall_in measure;
+        struct gx_absent_in absent;
         struct gx_slice name;
-        uint64_t number;
     } in;
     bool readable;
     uint64_t tag;
     enum gx_status status;
-    switch (which % 14) {
+    switch (which % 18) {
     case 0: status = gx_wire_search_decode(m, arena, &in.search, err); break;
     case 1: status = gx_wire_search_decode_batch(m, arena, &in.search, err); break;
     case 2: status = gx_wire_search_decode_stream(m, arena, &tag, &readable, &in.search, err); break;
@@ -82,16 +103,22 @@ static enum gx_status decode(uint8_t which, struct gx_slice m, struct gx_arena *
     case 10: return gx_wire_galleries_decode_delete(m, arena, &in.delete, err);
     case 11: return gx_wire_galleries_decode_build(m, arena, &in.build, err);
     case 12: return gx_wire_galleries_decode_measure(m, arena, &in.measure, err);
-    default: return gx_wire_expunge_decode_ticket(m, arena, &in.number, err);
+    case 13: return decode_ticket(m, arena, err);
+    case 14: status = gx_wire_holds_decode_place(m, arena, &in.hold, err); break;
+    case 15: status = gx_wire_holds_decode_release(m, arena, &in.hold, err); break;
+    case 16: return gx_wire_holds_decode_list(m, arena, &in.holds, err);
+    default: return gx_wire_absent_decode(m, arena, &in.absent, err);
     }
     if (status != GX_OK)
         return status;
-    if (which % 14 < 3)
+    if (which % 18 < 3)
         check_search(&in.search);
-    else if (which % 14 < 5)
+    else if (which % 18 < 5)
         check_insert(&in.insert);
-    else
+    else if (which % 18 == 5)
         check_expunge(&in.expunge);
+    else
+        check_hold(&in.hold, which % 18 == 14);
     return status;
 }
 

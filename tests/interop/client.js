@@ -98,6 +98,14 @@ run('node', {
         await refused(call(records, 'Insert', insertion(8, 1)), status.FAILED_PRECONDITION, 'EXPUNGED', Status, ErrorInfo);
         const ticket = await call(expungement, 'GetTicket', { ticket_id: reply.ticket.ticket_id });
         assert.strictEqual(ticket.order_ref, 'order 2');
+        const states = await new Promise((resolve, reject) => {
+            const received = [];
+            const stream = expungement.WatchTicket({ ticket_id: reply.ticket.ticket_id });
+            stream.on('data', (t) => received.push(t.state));
+            stream.on('error', reject);
+            stream.on('end', () => resolve(received));
+        });
+        assert.strictEqual(states[states.length - 1], 'TICKET_STATE_VERIFIED');
     },
     'refusals decode': async () => {
         await refused(call(search, 'Search', { ...probe(1, {}), gallery: 'nowhere' }), status.NOT_FOUND, 'NOT_FOUND',

@@ -164,7 +164,8 @@ def check_expunge():
     assert len(after.candidates) == ROWS - 2
     refused(lambda: insert(request_of(6, 1)), grpc.StatusCode.FAILED_PRECONDITION, "EXPUNGED")
     states = list(watch_ticket(expungement_pb2.GetTicketRequest(ticket_id=reply.ticket.ticket_id)))
-    assert states[-1].unindexed_at_us > 0
+    assert states[-1].state == expungement_pb2.TICKET_STATE_VERIFIED
+    assert states[-1].verified_at_us >= states[-1].erased_at_us >= states[-1].unlinked_at_us > 0
 
 
 def check_refusals():

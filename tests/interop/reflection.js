@@ -8,8 +8,8 @@ const { call, f32le, rows, run } = require('./checks.js');
 
 const address = process.argv[2];
 const credentials = grpc.credentials.createInsecure();
-const services = ['grpc.health.v1.Health', 'indexd.v1.Expungement', 'indexd.v1.Galleries', 'indexd.v1.Records',
-    'indexd.v1.Search'];
+const services = ['grpc.health.v1.Health', 'indexd.v1.Backups', 'indexd.v1.Expungement', 'indexd.v1.Galleries',
+    'indexd.v1.Holds', 'indexd.v1.Records', 'indexd.v1.Search'];
 
 const checks = {};
 for (const version of ['v1', 'v1alpha']) {

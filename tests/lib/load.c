@@ -11,9 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define INSERTERS   2
-#define SAMPLE      60  /* old batches looked at by a check that is not of everything */
+#define WORKERS     5
+#define SAMPLE      25  /* old batches looked at by a check that is not of everything */
 #define GET_AT_ONCE 200 /* batches */
+#define AT_ONCE     20  /* batches that an inserter enrols as fast as it can; from then on it breathes */
+#define REST        20
 
 struct gx_load *gx_load_new(void)
 {
@@ -87,14 +89,20 @@ static enum gx_status insert(gx_client *client, const struct gx_people *people, 
     return status;
 }
 
-static enum gx_status expunge(gx_client *client, uint64_t batch, int half)
+static enum gx_status expunge(gx_client *client, uint64_t batch, int half, struct gx_client_ticket *out)
 {
     char id[GX_PEOPLE_ID_MAX];
     const char *ids[] = {id};
-    struct gx_client_ticket ticket;
     arrest_id(batch, half, id);
     return gx_client_expunge(client, GX_LOAD_GALLERY, GX_CLIENT_ARREST, ids, 1, "order", GX_LOAD_HALF, false, NULL,
-                             &ticket);
+                             out);
+}
+
+static unsigned number_of(const struct gx_client_ticket *ticket)
+{
+    unsigned long number = strtoul(ticket->ticket_id + 2, NULL, 10);
+    ck_assert(strncmp(ticket->ticket_id, "T-", 2) == 0 && number >= 1 && number <= GX_LOAD_TICKETS);
+    return (unsigned)number;
 }
 
 /* ---------------------------------------------------------------- the load */
@@ -134,7 +142,11 @@ static void *insert_on(void *arg)
     struct worker *w = arg;
     gx_client *client = gx_served_open_client(w->served, 0);
     enum gx_status status;
+    unsigned n = 0;
     do {
+        for (unsigned i = 0; n >= AT_ONCE && i < REST; i++)
+            gx_served_breathe();
+        n++;
         uint64_t b = claim_batch(w->load, &w->seed);
         status = insert(client, &w->served->people, b);
         if (status == GX_OK) {
@@ -149,6 +161,7 @@ static void *expunge_on(void *arg)
 {
     struct worker *w = arg;
     gx_client *client = gx_served_open_client(w->served, 0);
+    struct gx_client_ticket ticket;
     enum gx_status status = GX_OK;
     do {
         uint64_t n = atomic_load(&w->load->n_batches), random = gx_load_random(&w->seed);
@@ -162,12 +175,14 @@ static void *expunge_on(void *arg)
             continue;
         }
         atomic_store(&w->load->arrests[b][half], GX_LOAD_EXPUNGING);
-        status = expunge(client, b, half);
+        status = expunge(client, b, half, &ticket);
         if (status == GX_OK) {
+            atomic_store(&w->load->tickets[b][half], number_of(&ticket));
             atomic_store(&w->load->arrests[b][half], GX_LOAD_EXPUNGED);
             atomic_fetch_add(&w->load->n_expunged, 1);
         }
-        gx_served_breathe(); /* more is enrolled than goes */
+        for (unsigned i = 0; i < REST / 4; i++) /* more is enrolled than goes */
+            gx_served_breathe();
     } while (goes_on(status));
     return NULL;
 }
@@ -197,19 +212,46 @@ static void *search_on(void *arg)
     return NULL;
 }
 
+/* Takes down which tickets are VERIFIED, under which certificate: from then on that must never change. */
+static void *watch_on(void *arg)
+{
+    struct worker *w = arg;
+    gx_client *client = gx_served_open_client(w->served, 0);
+    enum gx_status status;
+    do {
+        struct gx_client_tickets *page;
+        status = gx_client_ticket_list(client, NULL, 100, NULL, &page);
+        for (size_t i = 0; status == GX_OK && i < page->n_tickets; i++) {
+            const struct gx_client_ticket *t = &page->tickets[i];
+            ck_assert_int_ne(t->state, GX_CLIENT_TICKET_FAILED);
+            uint64_t known = 0;
+            if (t->state != GX_CLIENT_TICKET_VERIFIED)
+                continue;
+            ck_assert_uint_gt(t->certificate, 0);
+            if (atomic_compare_exchange_strong(&w->load->certificates[number_of(t)], &known, t->certificate))
+                atomic_fetch_add(&w->load->n_verified, 1);
+            else
+                ck_assert_uint_eq(known, t->certificate);
+        }
+        gx_client_tickets_free(page);
+        gx_served_breathe();
+    } while (goes_on(status));
+    return NULL;
+}
+
 pid_t gx_load_begin(struct gx_load *load, struct gx_served *served, uint64_t seed)
 {
     pid_t child = begin_child();
     if (child != 0)
         return child;
-    static void *(*const work[])(void *) = {insert_on, insert_on, expunge_on, search_on};
-    pthread_t threads[4];
-    struct worker workers[4];
-    for (size_t i = 0; i < 4; i++) {
-        workers[i] = (struct worker){load, served, seed * 8 + i};
+    static void *(*const work[WORKERS])(void *) = {insert_on, insert_on, expunge_on, search_on, watch_on};
+    pthread_t threads[WORKERS];
+    struct worker workers[WORKERS];
+    for (size_t i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){load, served, seed * WORKERS + i};
         ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], &workers[i]), 0);
     }
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < WORKERS; i++)
         (void)pthread_join(threads[i], NULL);
     _exit(0);
 }
@@ -334,6 +376,23 @@ static uint64_t count_expected(struct gx_load *load)
     return records;
 }
 
+/* What was seen VERIFIED is so still, under the same certificate. */
+static void check_verified(struct gx_load *load, struct gx_served *served)
+{
+    struct gx_client_tickets *page;
+    char token[64] = "";
+    do {
+        gx_served_ok(gx_client_ticket_list(served->client, NULL, 1000, token, &page));
+        for (size_t i = 0; i < page->n_tickets; i++) {
+            uint64_t serial = atomic_load(&load->certificates[number_of(&page->tickets[i])]);
+            ck_assert_msg(serial == 0 || page->tickets[i].certificate == serial, "%s was VERIFIED and is not any more",
+                          page->tickets[i].ticket_id);
+        }
+        (void)snprintf(token, sizeof(token), "%s", page->next_page_token);
+        gx_client_tickets_free(page);
+    } while (token[0] != '\0');
+}
+
 static void check_all(struct gx_load *load, struct gx_served *served, uint64_t seed, bool all)
 {
     uint64_t n = atomic_load(&load->n_batches), from = all ? 0 : atomic_load(&load->checked);
@@ -349,6 +408,7 @@ static void check_all(struct gx_load *load, struct gx_served *served, uint64_t s
     }
     for (uint64_t b = n > 5 ? n - 5 : 0; b < n; b++)
         check_searches(load, served, b);
+    check_verified(load, served);
     /* Nothing is there that nobody enrolled, and nothing but what was looked at is missing. */
     ck_assert_uint_eq(gx_served_records(served, GX_LOAD_GALLERY), count_expected(load));
     atomic_store(&load->checked, n);
@@ -364,27 +424,35 @@ void gx_load_check(struct gx_load *load, struct gx_served *served, uint64_t seed
     end_child(child);
 }
 
-static size_t count_open_tickets(struct gx_served *served)
+static size_t count_open_tickets(struct gx_served *served, size_t *out_n)
 {
     struct gx_client_tickets *page;
     char token[64] = "";
     size_t open = 0;
+    *out_n = 0;
     do {
         gx_served_ok(gx_client_ticket_list(served->client, NULL, 1000, token, &page));
         for (size_t i = 0; i < page->n_tickets; i++)
-            open += page->tickets[i].unindexed_at_us == 0;
+            open += page->tickets[i].state != GX_CLIENT_TICKET_VERIFIED;
+        *out_n += page->n_tickets;
         (void)snprintf(token, sizeof(token), "%s", page->next_page_token);
         gx_client_tickets_free(page);
     } while (token[0] != '\0');
     return open;
 }
 
-void gx_load_check_tickets(struct gx_served *served)
+void gx_load_check_tickets(struct gx_load *load, struct gx_served *served)
 {
     pid_t child = begin_child();
     if (child == 0) {
+        struct gx_chain chain = {0};
+        size_t n;
         gx_served_connect(served);
-        gx_served_wait_until(count_open_tickets(served) == 0);
+        gx_served_wait_until(count_open_tickets(served, &n) == 0);
+        check_verified(load, served);
+        gx_chain_collect(&chain, served);
+        gx_chain_check(&chain, n);
+        gx_chain_free(&chain);
         _exit(0);
     }
     end_child(child);

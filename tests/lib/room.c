@@ -23,6 +23,7 @@ void gx_room_begin(struct gx_room *room)
     ck_assert(gx_people_init(&room->people, SEED, GX_ROOM_DIM, 10000));
     gx_arena_init(&room->arena, (size_t)256 << 20);
     room->options.data_dir = room->dir;
+    room->options.erase_retry_us = 1000;
     gx_room_open(room);
 }
 
@@ -69,6 +70,7 @@ struct answer {
     struct gx_err err;
     struct gx_enrol_out enrolled;
     struct gx_expunge_out expunged;
+    struct gx_backup backup;
 };
 #define ANSWER                                                                                                         \
     {                                                                                                                  \
@@ -109,11 +111,30 @@ static void expunged(void *arg, const struct gx_expunge_out *out, const struct g
 {
     struct answer *a = arg;
     if (err == NULL) {
+        static struct gx_expunge_outcome outcomes[64]; /* more are for the tests of the wire */
         a->expunged = *out;
+        for (size_t i = 0; i < out->n_outcomes && i < GX_COUNT_OF(outcomes); i++)
+            outcomes[i] = out->outcomes[i];
+        a->expunged.outcomes = outcomes;
         a->expunged.ticket.gallery = a->expunged.ticket.order_ref = a->expunged.ticket.problem =
             (struct gx_slice){NULL, 0};
     }
     answered(a, err);
+}
+
+enum gx_status gx_room_enrol_records(struct gx_room *room, const char *gallery, const struct gx_new_record *records,
+                                     size_t n, const char *request_id, struct gx_enrol_out *out, struct gx_err *err)
+{
+    struct answer a = ANSWER;
+    struct gx_enrol_in in = {.gallery = gx_slice_text(gallery),
+                             .records = records,
+                             .n = n,
+                             .request_id = gx_slice_text(request_id == NULL ? "" : request_id)};
+    gx_enrol_submit(room->galleries, &in, enrolled, &a);
+    enum gx_status status = await(&a, err);
+    if (out != NULL)
+        *out = a.enrolled;
+    return status;
 }
 
 enum gx_status gx_room_enrol(struct gx_room *room, const char *gallery, uint64_t first, size_t n,
@@ -122,7 +143,6 @@ enum gx_status gx_room_enrol(struct gx_room *room, const char *gallery, uint64_t
     struct gx_new_record *records = calloc(n, sizeof(*records));
     float *rows = calloc(n * GX_ROOM_DIM, sizeof(*rows));
     char(*ids)[3][GX_PEOPLE_ID_MAX] = calloc(n, sizeof(*ids));
-    struct answer a = ANSWER;
     ck_assert(records != NULL && rows != NULL && ids != NULL);
     for (size_t i = 0; i < n; i++) {
         struct gx_people_photo photo;
@@ -142,18 +162,24 @@ enum gx_status gx_room_enrol(struct gx_room *room, const char *gallery, uint64_t
             (struct gx_attribute){gx_slice_text("site"), gx_slice_text((first + i) % 2 == 0 ? "even" : "odd")};
         records[i].record.n_attributes = 1;
     }
-    struct gx_enrol_in in = {.gallery = gx_slice_text(gallery),
-                             .records = records,
-                             .n = n,
-                             .request_id = gx_slice_text(request_id == NULL ? "" : request_id)};
-    gx_enrol_submit(room->galleries, &in, enrolled, &a);
-    enum gx_status status = await(&a, err);
-    if (out != NULL)
-        *out = a.enrolled;
+    enum gx_status status = gx_room_enrol_records(room, gallery, records, n, request_id, out, err);
     free(records);
     free(rows);
     free(ids);
     return status;
+}
+
+enum gx_status gx_room_enrol_as(struct gx_room *room, const char *gallery, uint64_t row, const char *record_id,
+                                struct gx_err *err)
+{
+    float floats[GX_ROOM_DIM];
+    gx_people_row(&room->people, row, floats, NULL);
+    const struct gx_new_record record = {.record = {.record_id = gx_slice_text(record_id)},
+                                         .row = floats,
+                                         .dim = GX_ROOM_DIM,
+                                         .embedder_id = gx_slice_text("e"),
+                                         .embedder_version = gx_slice_text("1")};
+    return gx_room_enrol_records(room, gallery, &record, 1, NULL, NULL, err);
 }
 
 void gx_room_fill(struct gx_room *room, const char *gallery, uint64_t n)
@@ -187,6 +213,63 @@ enum gx_status gx_room_expunge(struct gx_room *room, const char *gallery, enum g
     if (out != NULL)
         *out = a.expunged;
     free(slices);
+    return status;
+}
+
+static enum gx_status change_hold(struct gx_room *room, const char *gallery, enum gx_id_kind kind,
+                                  const char *const *ids, size_t n_ids, const char *reference, bool release,
+                                  bool quarantine, const char *request_id, struct gx_hold_out *out, struct gx_err *err)
+{
+    struct gx_slice *slices = calloc(n_ids + 1, sizeof(*slices));
+    struct gx_hold_out ignored;
+    ck_assert_ptr_nonnull(slices);
+    for (size_t i = 0; i < n_ids; i++)
+        slices[i] = gx_slice_text(ids[i]);
+    struct gx_hold_in in = {.gallery = gx_slice_text(gallery),
+                            .kind = kind,
+                            .ids = slices,
+                            .n_ids = n_ids,
+                            .reference = gx_slice_text(reference),
+                            .quarantine = quarantine,
+                            .request_id = gx_slice_text(request_id == NULL ? "" : request_id)};
+    enum gx_status status =
+        (release ? gx_hold_release : gx_hold_place)(room->galleries, &in, out == NULL ? &ignored : out, err);
+    free(slices);
+    return status;
+}
+
+enum gx_status gx_room_place(struct gx_room *room, const char *gallery, enum gx_id_kind kind, const char *const *ids,
+                             size_t n_ids, const char *reference, bool quarantine, const char *request_id,
+                             struct gx_hold_out *out, struct gx_err *err)
+{
+    return change_hold(room, gallery, kind, ids, n_ids, reference, false, quarantine, request_id, out, err);
+}
+
+enum gx_status gx_room_release(struct gx_room *room, const char *gallery, enum gx_id_kind kind, const char *const *ids,
+                               size_t n_ids, const char *reference, const char *request_id, struct gx_hold_out *out,
+                               struct gx_err *err)
+{
+    return change_hold(room, gallery, kind, ids, n_ids, reference, true, false, request_id, out, err);
+}
+
+static void backed_up(void *arg, const struct gx_backup *backup, const struct gx_err *err)
+{
+    struct answer *a = arg;
+    if (backup != NULL)
+        a->backup = *backup;
+    answered(a, err);
+}
+
+enum gx_status gx_room_backup(struct gx_room *room, const char *dir, int64_t expires_in_us, struct gx_backup *out,
+                              struct gx_err *err)
+{
+    struct answer a = ANSWER;
+    const struct gx_backup_in in = {
+        .directory = gx_slice_text(dir), .expires_in_us = expires_in_us, .on_done = backed_up, .arg = &a};
+    gx_backup_submit(room->galleries, &in);
+    enum gx_status status = await(&a, err);
+    if (out != NULL)
+        *out = a.backup;
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "google/rpc/status.pb-c.h"
+#include "suite.h"
 
 /* A client in the same process runs through some sixty libraries that are not instrumented: what they call is not
  * looked at. Our own code is. */
@@ -114,6 +115,16 @@ void gx_rpc_scene_open(struct gx_rpc_scene_gate *gate)
 
 /* ---------------------------------------------------------------- checking */
 
+void gx_rpc_scene_echo(void *arg, struct gx_call *call, struct gx_slice message)
+{
+    (void)arg;
+    uint8_t *out = gx_call_reply_begin(call, message.len);
+    ck_assert_ptr_nonnull(out);
+    if (message.len > 0)
+        memcpy(out, message.data, message.len);
+    gx_call_reply_end(call, message.len);
+}
+
 void gx_rpc_scene_check_echo(struct gx_rpc_scene *scene, const char *path, size_t len)
 {
     struct gx_grpc_reply reply;
@@ -169,6 +180,60 @@ void gx_rpc_scene_check_details(const struct gx_grpc_reply *reply, enum gx_statu
     google__rpc__status__free_unpacked(s, NULL);
 }
 
+/* ---------------------------------------------------------------- streams */
+
+struct gx_grpc_call *gx_rpc_scene_begin(struct gx_rpc_scene *scene, const char *path, int timeout_ms)
+{
+    return gx_grpc_client_begin(&scene->client, path, timeout_ms, NULL, NULL);
+}
+
+struct gx_grpc_call *gx_rpc_scene_ask(struct gx_rpc_scene *scene, const char *path, const char *message)
+{
+    struct gx_grpc_call *call = gx_rpc_scene_begin(scene, path, PATIENT);
+    ck_assert(gx_grpc_client_send(call, message, strlen(message)));
+    ck_assert(gx_grpc_client_half_close(call));
+    return call;
+}
+
+void gx_rpc_scene_check_received(struct gx_grpc_call *call, const void *expected, size_t len)
+{
+    uint8_t *data;
+    size_t n;
+    ck_assert(gx_grpc_client_receive(call, &data, &n));
+    ck_assert_uint_eq(n, len);
+    ck_assert(memcmp(data, expected, len) == 0);
+    free(data);
+}
+
+void gx_rpc_scene_check_no_more(struct gx_grpc_call *call)
+{
+    uint8_t *data;
+    size_t n;
+    ck_assert(!gx_grpc_client_receive(call, &data, &n));
+}
+
+struct wished_counts {
+    struct gx_rpc_scene_counts *counts;
+    unsigned n_messages, n_clean, n_broken;
+};
+
+static bool counts_reached(void *arg)
+{
+    const struct wished_counts *wish = arg;
+    return atomic_load(&wish->counts->n_messages) >= wish->n_messages &&
+           atomic_load(&wish->counts->n_clean) >= wish->n_clean &&
+           atomic_load(&wish->counts->n_broken) >= wish->n_broken;
+}
+
+void gx_rpc_scene_await_counts(struct gx_rpc_scene_counts *counts, unsigned n_messages, unsigned n_clean,
+                               unsigned n_broken)
+{
+    struct wished_counts wish = {counts, n_messages, n_clean, n_broken};
+    ck_assert(gx_grpc_client_await(counts_reached, &wish));
+    ck_assert_uint_eq(atomic_load(&counts->n_clean), n_clean);
+    ck_assert_uint_eq(atomic_load(&counts->n_broken), n_broken);
+}
+
 int gx_rpc_scene_run(const char *name, const TTest *const *tests, size_t n_tests)
 {
     Suite *suite = suite_create(name);
@@ -177,9 +242,5 @@ int gx_rpc_scene_run(const char *name, const TTest *const *tests, size_t n_tests
     for (size_t i = 0; i < n_tests; i++)
         tcase_add_test(tc, tests[i]);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return gx_suite_run(suite);
 }

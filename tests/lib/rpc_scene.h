@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "grpc_client.h"
 #include "rpc.h"
@@ -40,6 +41,22 @@ void gx_rpc_scene_await_queued(struct gx_rpc_scene *scene, uint64_t n);
 void gx_rpc_scene_await_cancelled(struct gx_rpc_scene *scene, uint64_t n);
 void gx_rpc_scene_await_open(struct gx_rpc_scene *scene, uint64_t n);
 
+/* A stream of this path; one whose only message and half-close are sent already. */
+struct gx_grpc_call *gx_rpc_scene_begin(struct gx_rpc_scene *scene, const char *path, int timeout_ms);
+struct gx_grpc_call *gx_rpc_scene_ask(struct gx_rpc_scene *scene, const char *path, const char *message);
+/* Waits for the next message and checks that it is this one; that the stream ends without another. */
+void gx_rpc_scene_check_received(struct gx_grpc_call *call, const void *expected, size_t len);
+void gx_rpc_scene_check_no_more(struct gx_grpc_call *call);
+
+/* What handlers of streams count. Waits until as many messages came and as many streams ended, clean and broken. */
+struct gx_rpc_scene_counts {
+    atomic_uint n_messages, n_clean, n_broken;
+};
+void gx_rpc_scene_await_counts(struct gx_rpc_scene_counts *counts, unsigned n_messages, unsigned n_clean,
+                               unsigned n_broken);
+
+/* A handler of unary calls: answers with the request. */
+void gx_rpc_scene_echo(void *arg, struct gx_call *call, struct gx_slice message);
 /* Sends @len bytes as a unary call and checks that they come back. */
 void gx_rpc_scene_check_echo(struct gx_rpc_scene *scene, const char *path, size_t len);
 

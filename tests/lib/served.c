@@ -248,17 +248,18 @@ void gx_served_expunge_arrest(struct gx_served *served, const char *gallery, uin
     ck_assert_uint_eq(out->records, *out_n);
 }
 
-static bool is_unindexed(struct gx_served *served, const char *ticket_id)
+static bool is_verified(struct gx_served *served, const char *ticket_id, struct gx_client_ticket *out)
 {
-    struct gx_client_ticket ticket;
-    gx_served_ok(gx_client_ticket_get(served->client, ticket_id, &ticket));
-    ck_assert_int_ne(ticket.state, GX_CLIENT_TICKET_FAILED);
-    return ticket.unindexed_at_us != 0;
+    gx_served_ok(gx_client_ticket_get(served->client, ticket_id, out));
+    ck_assert_msg(out->state != GX_CLIENT_TICKET_FAILED, "%s failed: %s", ticket_id, out->problem);
+    return out->state == GX_CLIENT_TICKET_VERIFIED;
 }
 
-void gx_served_await_unindexed(struct gx_served *served, const char *ticket_id)
+struct gx_client_ticket gx_served_await_verified(struct gx_served *served, const char *ticket_id)
 {
-    gx_served_wait_until(is_unindexed(served, ticket_id));
+    struct gx_client_ticket ticket;
+    gx_served_wait_until(is_verified(served, ticket_id, &ticket));
+    return ticket;
 }
 
 /* ---------------------------------------------------------------- running */

@@ -16,6 +16,9 @@
 #define GX_SERVED_ROWS     10000 /* of the people */
 #define GX_SERVED_EMBEDDER "e", "1"
 
+/* A setting for tests that read the whole data directory again and again: 128 MiB less of it. */
+#define GX_SERVED_NO_BALLAST "[store]\nballast = 0\n"
+
 struct gx_served {
     struct gx_server server;
     gx_client *client; /* without retries; a minute per call */
@@ -89,7 +92,8 @@ void gx_served_expunge_arrest(struct gx_served *served, const char *gallery, uin
                               uint64_t *out_n, struct gx_client_ticket *out);
 void gx_served_arrest_of(const struct gx_people *people, uint64_t row, char out_id[GX_PEOPLE_ID_MAX],
                          uint64_t *out_first, uint64_t *out_n);
-void gx_served_await_unindexed(struct gx_served *served, const char *ticket_id);
+/* Waits until it is VERIFIED; fails when it is FAILED meanwhile. The ticket as it is then. */
+struct gx_client_ticket gx_served_await_verified(struct gx_served *served, const char *ticket_id);
 
 /* Fails when the candidate's score is not the cosine of the embedding of row @probe and its own, within 1e-6. */
 void gx_served_check_cosine(const struct gx_people *people, uint64_t probe,

@@ -250,17 +250,13 @@ END_TEST
 
 START_TEST(malformed_oversize_and_empty_messages_are_refused_and_the_connection_goes_on)
 {
-    static const char *const paths[] = {"/indexd.v1.Search/Search",
-                                        "/indexd.v1.Search/BatchSearch",
-                                        "/indexd.v1.Records/Insert",
-                                        "/indexd.v1.Records/Get",
-                                        "/indexd.v1.Records/List",
-                                        "/indexd.v1.Expungement/Expunge",
-                                        "/indexd.v1.Expungement/GetTicket",
-                                        "/indexd.v1.Galleries/Create",
-                                        "/indexd.v1.Galleries/Delete",
-                                        "/indexd.v1.Galleries/BuildIndex",
-                                        "/indexd.v1.Galleries/MeasureRecall",
+    static const char *const paths[] = {"/indexd.v1.Search/Search",         "/indexd.v1.Search/BatchSearch",
+                                        "/indexd.v1.Records/Insert",        "/indexd.v1.Records/Get",
+                                        "/indexd.v1.Records/List",          "/indexd.v1.Expungement/Expunge",
+                                        "/indexd.v1.Expungement/GetTicket", "/indexd.v1.Holds/Place",
+                                        "/indexd.v1.Holds/Release",         "/indexd.v1.Holds/List",
+                                        "/indexd.v1.Galleries/Create",      "/indexd.v1.Galleries/Delete",
+                                        "/indexd.v1.Galleries/BuildIndex",  "/indexd.v1.Galleries/MeasureRecall",
                                         "/indexd.v1.Galleries/Stats"};
     static const uint8_t malformed[] = {0x0a, 0x7f, 'x'}; /* field 1 of 127 bytes, one of which is there */
     struct gx_grpc_reply reply;

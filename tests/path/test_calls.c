@@ -12,8 +12,13 @@
 #include "indexd/v1/galleries.pb-c.h"
 #include "raw.h"
 
-#define DIM     128
-#define ROWS    5000
+#define DIM  128
+#define ROWS 5000
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LONG_PROBES 200 /* by a server that is ten times as slow */
+#else
+#define LONG_PROBES 1000
+#endif
 #define HEALTH  "/grpc.health.v1.Health/Check"
 #define WATCH   "/grpc.health.v1.Health/Watch"
 #define MEASURE "/indexd.v1.Galleries/MeasureRecall"
@@ -36,14 +41,14 @@ static void end(void)
     gx_served_end(&served);
 }
 
-/* A call that keeps a worker busy for a while: a thousand exact searches. */
+/* A call that keeps a worker busy for a while: as many exact searches, and as many by the engine. */
 static struct gx_grpc_call *begin_long_call(int timeout_ms)
 {
     Indexd__V1__MeasureRecallRequest request;
     size_t len;
     indexd__v1__measure_recall_request__init(&request);
     request.name = gx_raw_text("g");
-    request.probes = 1000;
+    request.probes = LONG_PROBES;
     uint8_t *packed = gx_raw_pack(&request, &len);
     struct gx_grpc_call *call = gx_grpc_client_begin_unary(&raw, MEASURE, packed, len, timeout_ms);
     free(packed);
@@ -121,6 +126,30 @@ START_TEST(server_at_its_limit_says_so_at_once_and_its_health_still_answers)
     ck_assert_int_ge(answered, 1);
     ck_assert_int_ge(refused, 1);
     ck_assert(gx_served_finds(&served, "g", 17, 1));
+    gx_grpc_client_close(&beside);
+    end();
+}
+END_TEST
+
+/* The network's thread answers both itself, and is never held up by a search of a large gallery. */
+START_TEST(health_and_searches_of_a_few_rows_are_answered_while_every_worker_searches)
+{
+    struct gx_grpc_client beside;
+    struct gx_client_result *result;
+    int code;
+    begin("[server]\nworkers = 1\n");
+    gx_served_create(&served, "few", "flat");
+    gx_served_ok(gx_served_insert(served.client, &served.people, "few", 0, 100, NULL, NULL));
+    gx_grpc_client_open(&beside, served.server.address);
+    struct gx_grpc_call *running = begin_long_call(GX_GRPC_CLIENT_PATIENT);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(ask_health(&beside, "", &code), SERVING);
+        gx_served_ok(gx_served_search(served.client, &served.people, "few", 17, NULL, &result));
+        ck_assert_uint_eq(result->answers[0].n_candidates, 50);
+        gx_client_result_free(result);
+    }
+    gx_grpc_client_cancel(running);
+    ck_assert_int_eq(gx_grpc_client_end_unary(running, NULL), 1); /* it had not ended */
     gx_grpc_client_close(&beside);
     end();
 }
@@ -282,6 +311,7 @@ int main(void)
         {call_past_its_deadline_ends_as_that_and_the_server_goes_on, 0},
         {cancelled_call_ends_as_that_and_the_server_goes_on, 0},
         {server_at_its_limit_says_so_at_once_and_its_health_still_answers, 0},
+        {health_and_searches_of_a_few_rows_are_answered_while_every_worker_searches, 0},
         {health_is_told_for_the_server_each_service_and_each_gallery, 0},
         {watch_tells_of_a_gallery_that_comes_and_of_the_server_that_stops, 0},
         {gallery_that_is_loading_is_not_serving_and_says_unavailable, 0},

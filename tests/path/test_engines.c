@@ -21,7 +21,9 @@ static const struct form {
     double floor; /* of recall@10 at the default effort; at the full one it is FULL */
 } forms[] = {
     {"flat", 1.0},
-    {"auto", 1.0},
+    {"auto", 0.99},
+    {"scan", 0.99},
+    {"hnsw", 0.98},
     {"faiss:Flat", 1.0},
     {"faiss:IVF16,Flat", 0.8},
     {"faiss:IVF16,SQ8", 0.8},
@@ -129,7 +131,7 @@ START_TEST(expunged_arrest_never_comes_back_and_everything_else_stays_whatever_t
     gx_served_restart(&served, false);
     check_gone(first, n);
     gx_served_await_indexed(&served, "g", in_use(form->engine));
-    gx_served_await_unindexed(&served, ticket.ticket_id);
+    (void)gx_served_await_verified(&served, ticket.ticket_id);
     check_gone(first, n);
     check_all_but(n, form->floor);
 
@@ -137,7 +139,7 @@ START_TEST(expunged_arrest_never_comes_back_and_everything_else_stays_whatever_t
     gx_served_await_indexed(&served, "g", in_use(form->engine));
     check_gone(first, n);
     gx_served_expunge_arrest(&served, "g", EARLY_ROW, &early_first, &early_n, &early);
-    gx_served_await_unindexed(&served, early.ticket_id);
+    (void)gx_served_await_verified(&served, early.ticket_id);
     check_gone(first, n);
     check_gone(early_first, early_n);
     check_all_but(n + early_n, form->floor);
@@ -171,8 +173,8 @@ END_TEST
 /* What is saved at an orderly stop is what the next start uses: nothing is built. */
 START_TEST(saved_index_is_used_by_the_next_start_and_a_damaged_one_is_built_anew)
 {
-    static const char *const engines[] = {"faiss:IVF16,SQ8", "faiss:HNSW16,SQ8", "faiss:IVF16,PQ32x4fs"};
-    if (gx_served_flat_only())
+    static const char *const engines[] = {"hnsw", "faiss:IVF16,SQ8", "faiss:HNSW16,SQ8", "faiss:IVF16,PQ32x4fs"};
+    if (strncmp(engines[_i], "faiss", 5) == 0 && gx_served_flat_only())
         return;
     gx_served_begin(&served, DIM, SETTINGS);
     gx_served_create(&served, "g", engines[_i]);
@@ -208,7 +210,7 @@ int main(void)
     const struct gx_served_test tests[] = {
         {expunged_arrest_never_comes_back_and_everything_else_stays_whatever_the_engine, FORMS},
         {rotated_index_is_saved_and_loaded_and_never_returns_what_was_expunged, 2},
-        {saved_index_is_used_by_the_next_start_and_a_damaged_one_is_built_anew, 3},
+        {saved_index_is_used_by_the_next_start_and_a_damaged_one_is_built_anew, 4},
     };
     return gx_served_run("engines", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -220,6 +220,7 @@ START_TEST(ticket_tells_what_has_been_reached_and_stays_on_record)
     ck_assert_int_gt(first.accepted_at_us, 0);
     gx_served_ok(gx_client_ticket_watch(served.client, first.ticket_id, 0, note_ticket, &last));
     ck_assert_str_eq(last.ticket_id, first.ticket_id);
+    ck_assert_int_eq(last.state, GX_CLIENT_TICKET_VERIFIED);
     ck_assert_int_ge(last.unindexed_at_us, first.accepted_at_us);
     ck_assert_uint_eq(last.records, n);
     gx_served_restart(&served, true);
@@ -307,7 +308,7 @@ START_TEST(search_that_begins_after_the_acknowledgement_does_not_return_the_reco
     atomic_store(&over, true);
     for (size_t i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-    gx_served_await_unindexed(&served, ticket.ticket_id);
+    (void)gx_served_await_verified(&served, ticket.ticket_id);
     gx_served_end(&served);
 }
 END_TEST

@@ -48,7 +48,7 @@ static void begin(void)
     gx_served_fill(&served, "g", ROWS);
     gx_served_restart(&served, false); /* recovery writes an SST */
     gx_served_expunge_arrest(&served, "g", 10, &first, &n, &ticket);
-    gx_served_await_unindexed(&served, ticket.ticket_id);
+    (void)gx_served_await_verified(&served, ticket.ticket_id);
     gx_served_ok(gx_served_insert(served.client, &served.people, "g", ROWS, 500, NULL, NULL));
     n_records = ROWS + 500 - n;
     gx_served_connect(&served);
@@ -171,7 +171,7 @@ START_TEST(directory_and_port_of_a_running_server_are_refused)
     second = served.server;
     second.pid = 0;
     gx_server_refuse(&second, &refusal);
-    check_refusal(&refusal, GX_E_IN_USE, "/store");
+    check_refusal(&refusal, GX_E_IN_USE, served.server.data);
     gx_server_begin(&third);
     (void)snprintf(third.listen, sizeof(third.listen), "%s", served.server.address);
     gx_server_refuse(&third, &refusal);
@@ -299,6 +299,40 @@ START_TEST(secret_of_another_directory_is_refused)
 }
 END_TEST
 
+START_TEST(certificate_key_that_is_missing_or_damaged_or_of_another_directory_is_refused)
+{
+    static const char *const names[] = {"certificate.key", "certificate.pub"};
+    char path[300], aside[300], command[900];
+    struct stat st;
+    struct gx_server other;
+    begin();
+    for (size_t i = 0; i < 2; i++) {
+        data_path(names[i], path);
+        (void)snprintf(aside, sizeof(aside), "%s/aside-%zu", served.server.base, i);
+        ck_assert_int_eq(stat(path, &st), 0);
+        ck_assert_int_eq((int)(st.st_mode & 0777), i == 0 ? 0600 : 0644);
+        ck_assert_int_eq(rename(path, aside), 0);
+        must_refuse(GX_E_CORRUPT, names[i]);
+        write_text(path, "too short");
+        must_refuse(GX_E_CORRUPT, names[i]);
+        ck_assert_int_eq(rename(aside, path), 0);
+    }
+    gx_server_begin(&other);
+    (void)snprintf(command, sizeof(command), "cp -p %s/certificate.* %s && cp %s/certificate.pub %s",
+                   served.server.data, served.server.base, other.data, served.server.data);
+    ck_assert_int_eq(system(command), 0);
+    must_refuse(GX_E_CORRUPT, "certificate.pub' is not the public key");
+    (void)snprintf(command, sizeof(command), "cp %s/certificate.key %s", other.data, served.server.data);
+    ck_assert_int_eq(system(command), 0);
+    must_refuse(GX_E_CORRUPT, "/certificate.key' is not the key of this store");
+    (void)snprintf(command, sizeof(command), "cp -p %s/certificate.* %s", served.server.base, served.server.data);
+    ck_assert_int_eq(system(command), 0);
+    check_whole();
+    gx_server_end(&other);
+    gx_served_end(&served);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- configuration, addresses */
 
 START_TEST(faulty_configuration_is_refused_with_line_and_key)
@@ -307,6 +341,7 @@ START_TEST(faulty_configuration_is_refused_with_line_and_key)
         {"[server]\nworkers = many\n", "server.workers"}, {"[server]\nqueue = 0\n", "server.queue"},
         {"[server]\n\ncolour = red\n", "line 3"},         {"workers = 1\nnonsense\n", "line 1"},
         {"[log]\nlevel = 1\nlevel = 2\n", "twice"},       {"[server]\nlisten =\n", "server.listen"},
+        {"[rows]\nfloat = tape\n", "rows.float"},
     };
     gx_server_begin(&served.server);
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
@@ -385,7 +420,7 @@ START_TEST(log_holds_no_id_and_no_embedding_at_its_most_talkative)
         gx_client_expunge(served.client, "g", GX_CLIENT_ARREST, &secrets[2], 1, "order", 1, false, NULL, &ticket));
     gx_served_refused(gx_client_insert(served.client, "g", GX_SERVED_EMBEDDER, &record, row, 1, DIM, NULL, NULL),
                       GX_E_EXPUNGED);
-    gx_served_await_unindexed(&served, ticket.ticket_id);
+    (void)gx_served_await_verified(&served, ticket.ticket_id);
     gx_served_restart(&served, true);
     ck_assert_uint_ge(gx_server_log_count(&served.server, "call_failed"), 4);
     gx_server_check_log(&served.server, "zz-");
@@ -407,6 +442,7 @@ int main(void)
         {ledger_that_lost_an_acknowledged_entry_is_refused, 0},
         {missing_or_damaged_secret_is_refused, 0},
         {secret_of_another_directory_is_refused, 0},
+        {certificate_key_that_is_missing_or_damaged_or_of_another_directory_is_refused, 0},
         {faulty_configuration_is_refused_with_line_and_key, 0},
         {address_that_the_network_could_reach_is_refused, 0},
         {unix_socket_serves_as_a_port_does_and_is_free_again_after_a_kill, 0},

@@ -6,52 +6,28 @@
 
 #include <check.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "suite.h"
+
 /* Not every program needs every one of them. */
 #define TOOL __attribute__((unused)) static
 
-static char base_path[256], dir_path[300], a_path[320], b_path[320];
+static char dir_path[256], a_path[320], b_path[320];
 
 /* ---------------------------------------------------------------- folder and files */
 
-TOOL int remove_one(const char *path, const struct stat *info, int type, struct FTW *place)
-{
-    (void)info;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-/* A folder for this test; all of them are in base_path, which is removed when all tests have run. */
+/* A folder for this test. */
 TOOL void begin_test(void)
 {
-    static int n = 0;
-    snprintf(dir_path, sizeof(dir_path), "%s/%d-%d", base_path, (int)getpid(), n++);
+    gx_suite_new_path(dir_path);
     ck_assert_int_eq(mkdir(dir_path, 0700), 0);
     snprintf(a_path, sizeof(a_path), "%s/a.log", dir_path);
     snprintf(b_path, sizeof(b_path), "%s/b.log", dir_path);
-}
-
-TOOL int run_suite(Suite *suite)
-{
-    const char *tmp = getenv("TMPDIR");
-    snprintf(base_path, sizeof(base_path), "%s/indexd-ledger-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(base_path) == NULL) {
-        perror(base_path);
-        return EXIT_FAILURE;
-    }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    nftw(base_path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 struct bytes {
@@ -112,29 +88,75 @@ TOOL enum gx_id_kind kind_of(uint64_t i)
     return (enum gx_id_kind)(i % 3 + 1);
 }
 
-/* Entry @i: i % 4 + 1 records, i % 3 + 1 named ids; lives until the next call. */
+static bool mixed; /* entries of all types, in turn; else expungements only */
+
+/* Of entry @i when they are mixed: 1 and 8 are expungements, and every type comes between. */
+TOOL enum gx_ledger_type type_of(uint64_t i)
+{
+    static const enum gx_ledger_type types[] = {GX_LEDGER_EXPUNGE, GX_LEDGER_EXPUNGE,        GX_LEDGER_HOLD,
+                                                GX_LEDGER_RELEASE, GX_LEDGER_ERASED,         GX_LEDGER_VERIFIED,
+                                                GX_LEDGER_FAILED,  GX_LEDGER_GALLERY_DELETED};
+    return mixed ? types[i % 8] : GX_LEDGER_EXPUNGE;
+}
+
+static uint64_t rnos_[4], tickets_[3];
+static struct gx_key records_[4], named_[3];
+static char gallery_[GX_NAME_MAX], text_[GX_ORDER_REF_MAX];
+
+/* An order, a hold or a deletion. */
+TOOL void ask_for(uint64_t i, struct gx_ledger_entry *entry)
+{
+    snprintf(gallery_, sizeof(gallery_), "gallery-%llu", (unsigned long long)i);
+    entry->gallery = gx_slice_text(gallery_);
+    memset(entry->gallery_uuid.bytes, (int)(i + 1), GX_UUID_LEN);
+    if (i % 2 == 0) { /* the others had no request id */
+        entry->request = key_of(i, 2000);
+        memset(entry->content.bytes, (int)(i + 2), GX_DIGEST_LEN);
+    }
+    if (entry->type == GX_LEDGER_GALLERY_DELETED) {
+        entry->n_held = i * 10;
+        return;
+    }
+    entry->kind = entry->type == GX_LEDGER_EXPUNGE ? kind_of(i) : GX_ID_ARREST;
+    entry->n_named = i % 3 + 1;
+    for (size_t j = 0; j < entry->n_named; j++)
+        named_[j] = key_of(i, 1000 + j);
+    entry->named = named_;
+    snprintf(text_, sizeof(text_), "%.*s", (int)(i % 20), "an order reference that differs in length");
+    entry->text = gx_slice_text(text_);
+}
+
+/* Entry @i: an order has i % 4 + 1 records, i % 3 + 1 named ids; lives until the next call. */
 TOOL struct gx_ledger_entry make_entry(uint64_t i)
 {
-    static uint64_t rnos[4];
-    static struct gx_key records[4], named[3];
-    static char gallery[GX_NAME_MAX], order_ref[GX_ORDER_REF_MAX];
-    struct gx_ledger_entry entry = {.number = number_of(i), .at_us = (int64_t)(i * 1000), .kind = kind_of(i)};
+    struct gx_ledger_entry entry = {.type = type_of(i), .at_us = (int64_t)(i * 1000)};
     memset(entry.store.bytes, (int)i, GX_UUID_LEN);
-    entry.n_records = i % 4 + 1;
-    entry.n_named = i % 3 + 1;
-    for (size_t j = 0; j < entry.n_records; j++) {
-        rnos[j] = i * 1000 + j;
-        records[j] = key_of(i, j);
+    if (entry.type == GX_LEDGER_ERASED || entry.type == GX_LEDGER_VERIFIED || entry.type == GX_LEDGER_FAILED) {
+        for (uint64_t j = 1; j < i && entry.n_tickets < GX_COUNT_OF(tickets_); j++)
+            if (type_of(j) == GX_LEDGER_EXPUNGE)
+                tickets_[entry.n_tickets++] = number_of(j);
+        entry.tickets = tickets_;
+    } else {
+        ask_for(i, &entry);
     }
-    for (size_t j = 0; j < entry.n_named; j++)
-        named[j] = key_of(i, 1000 + j);
-    snprintf(gallery, sizeof(gallery), "gallery-%llu", (unsigned long long)i);
-    snprintf(order_ref, sizeof(order_ref), "%.*s", (int)(i % 20), "an order reference that differs in length");
-    entry.gallery = gx_slice_text(gallery);
-    entry.order_ref = gx_slice_text(order_ref);
-    entry.named = named;
-    entry.rnos = rnos;
-    entry.records = records;
+    if (entry.type == GX_LEDGER_FAILED)
+        entry.text = gx_slice_text("a file could not be removed");
+    if (entry.type == GX_LEDGER_VERIFIED) {
+        entry.serial = i * 2;
+        memset(entry.certificate.bytes, (int)(i + 3), GX_DIGEST_LEN);
+    }
+    entry.quarantine = entry.type == GX_LEDGER_HOLD && i % 16 == 2;
+    if (entry.type != GX_LEDGER_EXPUNGE)
+        return entry;
+    entry.number = number_of(i);
+    entry.n_unmatched = i % entry.n_named;
+    entry.n_records = i % 4 + 1;
+    for (size_t j = 0; j < entry.n_records; j++) {
+        rnos_[j] = i * 1000 + j;
+        records_[j] = key_of(i, j);
+    }
+    entry.rnos = rnos_;
+    entry.records = records_;
     return entry;
 }
 
@@ -143,17 +165,32 @@ TOOL enum gx_status same_entry(void *arg, const struct gx_ledger_entry *entry, s
 {
     (void)err;
     const struct gx_ledger_entry *wanted = arg;
+    ck_assert_int_eq(entry->type, wanted->type);
     ck_assert_uint_eq(entry->number, wanted->number);
     ck_assert_int_eq(entry->at_us, wanted->at_us);
     ck_assert_int_eq(entry->kind, wanted->kind);
+    ck_assert_int_eq(entry->quarantine, wanted->quarantine);
+    ck_assert_uint_eq(entry->n_unmatched, wanted->n_unmatched);
+    ck_assert_uint_eq(entry->serial, wanted->serial);
+    ck_assert_uint_eq(entry->n_held, wanted->n_held);
     ck_assert_mem_eq(&entry->store, &wanted->store, sizeof(entry->store));
+    ck_assert_mem_eq(&entry->gallery_uuid, &wanted->gallery_uuid, sizeof(entry->gallery_uuid));
+    ck_assert_mem_eq(&entry->request, &wanted->request, sizeof(entry->request));
+    ck_assert_mem_eq(&entry->content, &wanted->content, sizeof(entry->content));
+    ck_assert_mem_eq(&entry->certificate, &wanted->certificate, sizeof(entry->certificate));
     ck_assert(gx_slice_equal(entry->gallery, wanted->gallery));
-    ck_assert(gx_slice_equal(entry->order_ref, wanted->order_ref));
+    ck_assert(gx_slice_equal(entry->text, wanted->text));
     ck_assert_uint_eq(entry->n_named, wanted->n_named);
     ck_assert_uint_eq(entry->n_records, wanted->n_records);
-    ck_assert_mem_eq(entry->named, wanted->named, entry->n_named * sizeof(struct gx_key));
-    ck_assert_mem_eq(entry->rnos, wanted->rnos, entry->n_records * sizeof(uint64_t));
-    ck_assert_mem_eq(entry->records, wanted->records, entry->n_records * sizeof(struct gx_key));
+    ck_assert_uint_eq(entry->n_tickets, wanted->n_tickets);
+    for (size_t i = 0; i < entry->n_named; i++)
+        ck_assert_mem_eq(&entry->named[i], &wanted->named[i], sizeof(struct gx_key));
+    for (size_t i = 0; i < entry->n_tickets; i++)
+        ck_assert_uint_eq(entry->tickets[i], wanted->tickets[i]);
+    if (entry->n_records > 0) {
+        ck_assert_mem_eq(entry->rnos, wanted->rnos, entry->n_records * sizeof(uint64_t));
+        ck_assert_mem_eq(entry->records, wanted->records, entry->n_records * sizeof(struct gx_key));
+    }
     return GX_OK;
 }
 

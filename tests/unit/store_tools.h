@@ -8,29 +8,25 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "random.h"
+#include "suite.h"
 
 /* Not every program needs every one of them. */
 #define TOOL __attribute__((unused)) static
 
 #define SEED 20260731
 
-static char base_path[256], dir[300];
+static char dir[256];
 static struct gx_arena arena;
 static struct gx_err err;
-static uint64_t random_state = SEED;
-
-TOOL uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
+TOOL uint64_t random_state = SEED;
 
 #define assert_ok(call)                                                                                                \
     do {                                                                                                               \
@@ -44,19 +40,10 @@ TOOL uint64_t next_random(void)
         ck_assert_msg(got_ == (wanted), "%s: %d instead of %s: %s", #call, got_, #wanted, err.text);                   \
     } while (0)
 
-TOOL int remove_one(const char *path, const struct stat *info, int type, struct FTW *place)
-{
-    (void)info;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-/* The name of a store of this test's own, which does not exist yet; base_path is removed when all have run. */
+/* The name of a store of this test's own, which does not exist yet. */
 TOOL void begin_test(void)
 {
-    static int n = 0;
-    snprintf(dir, sizeof(dir), "%s/%d-%d", base_path, (int)getpid(), n++);
+    gx_suite_new_path(dir);
     gx_arena_init(&arena, (size_t)64 << 20);
 }
 
@@ -136,20 +123,46 @@ TOOL bool file_contains(const char *path, const void *arg)
     return memmem(bytes, n, arg, strlen(arg)) != NULL;
 }
 
-TOOL int run_suite(Suite *suite)
+TOOL bool flip_middle(const char *path, const void *arg)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(base_path, sizeof(base_path), "%s/indexd-store-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(base_path) == NULL) {
-        perror(base_path);
-        return EXIT_FAILURE;
-    }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    nftw(base_path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat info;
+    ck_assert(fd >= 0 && fstat(fd, &info) == 0);
+    uint8_t byte;
+    off_t at = info.st_size * *(const int *)arg / 100;
+    ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x40;
+    ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+    return true;
+}
+
+TOOL enum gx_status fail_one(void *arg, uint64_t ordinal)
+{
+    return ordinal == *(const uint64_t *)arg ? GX_E_FULL : GX_OK;
+}
+
+/* A small file system in place of the folder, in a mount namespace of this test's own. Not everybody may have one. */
+TOOL bool mount_small(const char *size)
+{
+    char options[32];
+    snprintf(options, sizeof(options), "size=%s", size);
+    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("none", gx_suite_folder(), "tmpfs", 0, options) == 0)
+        return true;
+    fprintf(stderr, "no right to mount a small file system: %s\n", strerror(errno));
+    return false;
+}
+
+TOOL void fill_disk(const char *path)
+{
+    static const char zeros[4096];
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    while (write(fd, zeros, sizeof(zeros)) > 0)
+        ;
+    ck_assert_int_eq(errno, ENOSPC);
+    close(fd);
 }
 
 #endif

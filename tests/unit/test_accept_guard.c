@@ -13,17 +13,7 @@
 
 static struct gx_rpc_scene scene;
 
-static void echo(void *arg, struct gx_call *call, struct gx_slice message)
-{
-    (void)arg;
-    uint8_t *out = gx_call_reply_begin(call, message.len);
-    ck_assert_ptr_nonnull(out);
-    if (message.len > 0)
-        memcpy(out, message.data, message.len);
-    gx_call_reply_end(call, message.len);
-}
-
-static const struct gx_route routes[] = {{"/g/Echo", GX_RPC_UNARY, GX_RPC_WORKER, 0, echo, NULL}};
+static const struct gx_route routes[] = {{"/g/Echo", GX_RPC_UNARY, GX_RPC_WORKER, 0, gx_rpc_scene_echo, NULL}};
 
 /* ---------------------------------------------------------------- raw connections */
 

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "random.h"
+#include "suite.h"
+
 /* Sanitizers end the process when memory cannot be had, unless told otherwise. */
 const char *__asan_default_options(void);
 const char *__tsan_default_options(void);
@@ -22,14 +25,6 @@ const char *__tsan_default_options(void)
 #define SEED 7
 
 static uint64_t random_state = SEED;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static uint8_t *alloc(struct gx_arena *arena, size_t n)
 {
@@ -50,9 +45,9 @@ START_TEST(pieces_of_any_size_are_aligned_and_apart)
     gx_arena_init(&arena, (size_t)1 << 30);
     for (size_t i = 0; i < N; i++) {
         /* Mostly small, some of a block's size, a few far larger. */
-        size_t n = next_random() % 300;
+        size_t n = gx_random_next(&random_state) % 300;
         if (i % 50 == 0)
-            n = next_random() % 300000;
+            n = gx_random_next(&random_state) % 300000;
         if (i % 500 == 0)
             n = 2000000;
         pieces[i].n = n;
@@ -304,9 +299,5 @@ int main(void)
     tcase_add_test(tc, a_reset_keeps_at_most_one_small_block);
     tcase_add_test(tc, an_unused_arena_may_be_ended_and_reset);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

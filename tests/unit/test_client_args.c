@@ -210,7 +210,8 @@ START_TEST(every_command_has_help_with_examples_that_parse)
 {
     static const struct gx_indexctl_command *const tables[] = {
         gx_indexctl_gallery_commands, gx_indexctl_import_commands,  gx_indexctl_search_commands,
-        gx_indexctl_record_commands,  gx_indexctl_expunge_commands, gx_indexctl_stats_commands,
+        gx_indexctl_record_commands,  gx_indexctl_expunge_commands, gx_indexctl_hold_commands,
+        gx_indexctl_stats_commands,
     };
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
         for (const struct gx_indexctl_command *c = tables[t]; c->words != NULL; c++) {

@@ -92,7 +92,10 @@ START_TEST(tickets_have_short_names_of_states_and_all_fields)
     assert_written(
         "{\"ticket_id\":\"T-00000042\",\"state\":\"ACCEPTED\",\"gallery\":\"g\",\"order_ref\":\"2024-CR \\\"1187\\\"\","
         "\"kind\":\"ARREST\",\"records\":3,\"unmatched_ids\":1,\"epoch\":7,\"accepted_at_us\":1709296200000000,"
-        "\"unindexed_at_us\":0,\"erased_at_us\":0,\"verified_at_us\":0,\"problem\":\"\"}\n");
+        "\"unindexed_at_us\":0,\"flushed_at_us\":0,\"compacted_at_us\":0,\"unlinked_at_us\":0,\"erased_at_us\":0,"
+        "\"verified_at_us\":0,\"failed_at_us\":0,\"deadline_at_us\":0,\"attempts\":0,\"files_rewritten\":0,"
+        "\"bytes_rewritten\":0,\"files_removed\":0,\"method\":\"NONE\",\"files_scanned\":0,\"bytes_scanned\":0,"
+        "\"files_left_out\":0,\"control_hits\":0,\"certificate\":0,\"problem\":\"\",\"backups\":[]}\n");
     ck_assert_int_eq(gx_indexctl_json_counted(out, "g", &ticket), GX_OK);
     assert_written("{\"validate_only\":true,\"gallery\":\"g\",\"kind\":\"ARREST\",\"records\":3,\"unmatched_ids\":1,"
                    "\"epoch\":7}\n");
@@ -120,7 +123,7 @@ START_TEST(records_galleries_and_figures_are_one_line_each)
     ck_assert_int_eq(gx_indexctl_json_record(out, &record), GX_OK);
     assert_written("{\"record_id\":\"r\",\"subject_id\":\"s\",\"arrest_id\":\"\",\"captured_at_us\":0,\"attributes\":{"
                    "\"sex\":\"x\"},"
-                   "\"enrolled_at_us\":9,\"epoch\":3,\"embedding\":[0.5,-0.25]}\n");
+                   "\"enrolled_at_us\":9,\"epoch\":3,\"quarantined\":false,\"embedding\":[0.5,-0.25]}\n");
     const struct gx_client_gallery gallery = {
         .name = "g", .embedder_id = "e", .engine = "auto", .dim = 512, .records = 1000000, .default_effort = 0.5F};
     ck_assert_int_eq(gx_indexctl_json_gallery(out, &gallery), GX_OK);
@@ -143,11 +146,38 @@ START_TEST(records_galleries_and_figures_are_one_line_each)
     const struct gx_client_gallery_stats stats = {
         .name = "g", .engine = "flat", .records = 5, .tail = 2, .loaded = true};
     ck_assert_int_eq(gx_indexctl_json_stats(out, &stats), GX_OK);
-    assert_written("{\"name\":\"g\",\"engine\":\"flat\",\"records\":5,\"indexed\":0,\"tail\":2,\"dead\":0,\"epoch\":0,"
+    assert_written("{\"name\":\"g\",\"engine\":\"flat\",\"records\":5,\"quarantined\":0,\"indexed\":0,\"tail\":2,"
+                   "\"dead\":0,\"epoch\":0,"
                    "\"row_bytes\":0,"
                    "\"index_bytes\":0,\"build\":{\"running\":false,\"engine\":\"\",\"stage\":\"\",\"rows_done\":0,"
                    "\"rows_total\":0,"
-                   "\"problem\":\"\"},\"loaded\":true}\n");
+                   "\"problem\":\"\"},\"loaded\":true,\"disk_free_bytes\":0,\"ballast_bytes\":0}\n");
+}
+END_TEST
+
+START_TEST(holds_are_one_line_each)
+{
+    const struct gx_client_hold hold = {.reference = "case \"9\"",
+                                        .id = "A-1",
+                                        .id_hash = "00ff",
+                                        .kind = GX_CLIENT_ARREST,
+                                        .quarantine = true,
+                                        .placed_at_us = 1709296200000000,
+                                        .records = 3};
+    ck_assert_int_eq(gx_indexctl_json_hold(out, &hold), GX_OK);
+    assert_written("{\"reference\":\"case \\\"9\\\"\",\"kind\":\"ARREST\",\"id\":\"A-1\",\"id_hash\":\"00ff\","
+                   "\"quarantine\":true,\"placed_at_us\":1709296200000000,\"records\":3}\n");
+    const struct gx_client_hold_change change = {.ids = 2, .unchanged_ids = 1, .records = 5, .epoch = 7};
+    ck_assert_int_eq(gx_indexctl_json_hold_change(out, "g", "r", &change), GX_OK);
+    assert_written("{\"gallery\":\"g\",\"reference\":\"r\",\"ids\":2,\"unchanged_ids\":1,\"records\":5,\"epoch\":7}\n");
+    struct gx_indexctl_table table = {0};
+    gx_indexctl_table_hold_row(&table, &hold);
+    struct gx_client_hold unknown = {.reference = "r", .kind = GX_CLIENT_RECORD};
+    gx_indexctl_table_hold_row(&table, &unknown);
+    ck_assert_int_eq(gx_indexctl_table_flush(&table, out), GX_OK);
+    ck_assert_int_eq(fflush(out), 0);
+    ck_assert_ptr_nonnull(strstr(text, "case \"9\"   ARREST  A-1                       3  no"));
+    ck_assert_ptr_nonnull(strstr(text, "r          RECORD  (nothing enrolled)        0  yes"));
 }
 END_TEST
 
@@ -264,6 +294,7 @@ int main(void)
     tcase_add_test(t, answers_are_one_line_with_the_names_of_the_schema);
     tcase_add_test(t, printed_cosines_are_the_same_floats_when_read_again);
     tcase_add_test(t, tickets_have_short_names_of_states_and_all_fields);
+    tcase_add_test(t, holds_are_one_line_each);
     tcase_add_test(t, records_galleries_and_figures_are_one_line_each);
     tcase_add_test(t, text_that_is_no_utf8_does_not_break_the_line);
     tcase_add_test(t, columns_are_aligned_and_titles_come_once);

@@ -6,19 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "random.h"
+#include "samples.h"
+#include "suite.h"
+
 #define SEED 17
 
 static struct gx_arena arena;
 static struct gx_err err;
 static uint64_t random_state = SEED;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static void set_up(void)
 {
@@ -45,53 +41,6 @@ static struct gx_slice text_of(size_t len)
     return (struct gx_slice){(const uint8_t *)many, len};
 }
 
-static struct gx_record sample_record(void)
-{
-    return (struct gx_record){.record_id = T("photo-1"),
-                              .subject_id = T("p7"),
-                              .arrest_id = T("A-77"),
-                              .captured_at_us = 1700000000000000,
-                              .enrolled_at_us = 1700000001000000,
-                              .epoch = 258,
-                              .attributes = {{T("sex"), T("f")}, {T("site"), T("")}},
-                              .n_attributes = 2};
-}
-
-static struct gx_gallery_meta sample_gallery(void)
-{
-    struct gx_gallery_meta meta = {.number = 3,
-                                   .name = "mug",
-                                   .embedder_id = "edgeface-xs",
-                                   .embedder_version = "",
-                                   .engine = "auto",
-                                   .dim = 512,
-                                   .default_effort = 0.5f,
-                                   .created_at_us = 1,
-                                   .state = GX_GALLERY_ACTIVE};
-    for (size_t i = 0; i < GX_UUID_LEN; i++)
-        meta.uuid.bytes[i] = (uint8_t)i;
-    return meta;
-}
-
-static const uint64_t sample_rnos[] = {1, 2, 130, 70000, UINT64_MAX};
-
-static struct gx_ticket sample_ticket(void)
-{
-    return (struct gx_ticket){.number = 42,
-                              .state = GX_TICKET_ACCEPTED,
-                              .kind = GX_ID_ARREST,
-                              .gallery_number = 3,
-                              .gallery = T("mug"),
-                              .order_ref = T("order 9"),
-                              .problem = T(""),
-                              .n_records = 5,
-                              .n_unmatched = 1,
-                              .epoch = 77,
-                              .accepted_at_us = 10,
-                              .unindexed_at_us = 20,
-                              .rnos = sample_rnos};
-}
-
 static void expect_bytes(struct gx_slice got, struct gx_slice wanted)
 {
     ck_assert_uint_eq(got.len, wanted.len);
@@ -108,7 +57,7 @@ START_TEST(an_embedding_comes_back_bit_by_bit)
     static float row[GX_DIM_MAX], again[GX_DIM_MAX];
     static uint8_t bytes[GX_EMB_HEADER_LEN + sizeof(row)];
     for (size_t i = 0; i < GX_DIM_MAX; i++) {
-        uint32_t bits = (uint32_t)next_random();
+        uint32_t bits = (uint32_t)gx_random_next(&random_state);
         memcpy(&row[i], &bits, sizeof(bits));
     }
     gx_codec_emb_encode(row, GX_DIM_MAX, bytes);
@@ -119,7 +68,7 @@ END_TEST
 
 START_TEST(a_record_comes_back_with_all_its_fields)
 {
-    struct gx_record record, sample = sample_record();
+    struct gx_record record, sample = gx_samples_record();
     struct gx_slice value;
     OK(gx_codec_record_encode(&sample, &arena, &value, &err));
     OK(gx_codec_record_decode(value, &record, &err));
@@ -200,7 +149,7 @@ START_TEST(the_same_record_gives_the_same_bytes_in_whatever_order_its_attributes
             first = value;
         expect_bytes(value, first);
         for (size_t i = GX_COUNT_OF(keys) - 1; i > 0; i--) {
-            size_t j = next_random() % (i + 1);
+            size_t j = gx_random_next(&random_state) % (i + 1);
             struct gx_attribute attribute = record.attributes[i];
             record.attributes[i] = record.attributes[j];
             record.attributes[j] = attribute;
@@ -231,7 +180,7 @@ END_TEST
 
 START_TEST(the_content_of_a_record_leaves_out_when_it_was_enrolled_and_nothing_else)
 {
-    struct gx_record record = sample_record();
+    struct gx_record record = gx_samples_record();
     struct gx_slice value, content, other;
     OK(gx_codec_record_encode(&record, &arena, &value, &err));
     content = gx_codec_record_content(value);
@@ -265,7 +214,7 @@ END_TEST
 
 START_TEST(a_gallery_comes_back_with_all_its_fields)
 {
-    struct gx_gallery_meta meta = sample_gallery(), again;
+    struct gx_gallery_meta meta = gx_samples_gallery(), again;
     struct gx_slice value;
     OK(gx_codec_gallery_encode(&meta, &arena, &value, &err));
     OK(gx_codec_gallery_decode(value, &again, &err));
@@ -296,7 +245,7 @@ START_TEST(a_gallery_out_of_range_is_not_stored)
 {
     struct gx_slice value;
     for (int field = 0; field < 11; field++) {
-        struct gx_gallery_meta meta = sample_gallery();
+        struct gx_gallery_meta meta = gx_samples_gallery();
         switch (field) {
         case 0: meta.name[0] = '.'; break;
         case 1: meta.name[0] = 0; break;
@@ -317,7 +266,7 @@ END_TEST
 
 START_TEST(a_ticket_comes_back_with_all_its_fields)
 {
-    struct gx_ticket ticket, sample = sample_ticket();
+    struct gx_ticket ticket, sample = gx_samples_ticket();
     struct gx_slice value;
     OK(gx_codec_ticket_encode(&sample, &arena, &value, &err));
     OK(gx_codec_ticket_decode(value, &arena, &ticket, &err));
@@ -333,9 +282,13 @@ START_TEST(a_ticket_comes_back_with_all_its_fields)
     ck_assert_uint_eq(ticket.epoch, 77);
     ck_assert_int_eq(ticket.accepted_at_us, 10);
     ck_assert_int_eq(ticket.unindexed_at_us, 20);
-    ck_assert_int_eq(ticket.erased_at_us, 0);
-    ck_assert_int_eq(ticket.verified_at_us, 0);
-    ck_assert_mem_eq(ticket.rnos, sample_rnos, sizeof(sample_rnos));
+    ck_assert_int_eq(ticket.flushed_at_us, 30);
+    ck_assert_int_eq(ticket.compacted_at_us, 40);
+    ck_assert_int_eq(ticket.unlinked_at_us, 50);
+    ck_assert_int_eq(ticket.erased_at_us, 60);
+    ck_assert_int_eq(ticket.verified_at_us, 70);
+    ck_assert_int_eq(ticket.failed_at_us, 15);
+    ck_assert_mem_eq(ticket.rnos, sample.rnos, sample.n_records * sizeof(*sample.rnos));
 }
 END_TEST
 
@@ -345,10 +298,10 @@ START_TEST(a_ticket_of_many_records_comes_back)
     static uint64_t rnos[N];
     uint64_t rno = 0;
     for (size_t i = 0; i < N; i++) {
-        rno += 1 + next_random() % ((uint64_t)1 << next_random() % 40);
+        rno += 1 + gx_random_next(&random_state) % ((uint64_t)1 << gx_random_next(&random_state) % 40);
         rnos[i] = rno;
     }
-    struct gx_ticket ticket = sample_ticket(), again;
+    struct gx_ticket ticket = gx_samples_ticket(), again;
     struct gx_slice value;
     ticket.rnos = rnos;
     ticket.n_records = N;
@@ -374,7 +327,7 @@ START_TEST(a_ticket_that_would_not_come_back_is_not_stored)
     static const uint64_t twice[] = {1, 3, 3}, falling[] = {1, 3, 2};
     struct gx_slice value;
     for (int field = 0; field < 10; field++) {
-        struct gx_ticket ticket = sample_ticket();
+        struct gx_ticket ticket = gx_samples_ticket();
         switch (field) {
         case 0: ticket.state = (enum gx_ticket_state)0; break;
         case 1: ticket.state = (enum gx_ticket_state)5; break;
@@ -389,7 +342,7 @@ START_TEST(a_ticket_that_would_not_come_back_is_not_stored)
         }
         ck_assert_msg(gx_codec_ticket_encode(&ticket, &arena, &value, &err) == GX_E_INVALID, "field %d", field);
     }
-    struct gx_ticket ticket = sample_ticket();
+    struct gx_ticket ticket = gx_samples_ticket();
     ticket.n_records = GX_EXPUNGE_MAX + 1;
     REFUSED(gx_codec_ticket_encode(&ticket, &arena, &value, &err), GX_E_INVALID);
 }
@@ -413,7 +366,7 @@ START_TEST(a_remembered_request_a_counter_and_a_uuid_come_back)
     OK(gx_codec_counter_decode((struct gx_slice){bytes, GX_COUNTER_LEN}, &counter, &err));
     ck_assert_uint_eq(counter, UINT64_MAX - 1);
 
-    struct gx_gallery_meta meta = sample_gallery();
+    struct gx_gallery_meta meta = gx_samples_gallery();
     struct gx_uuid uuid;
     gx_codec_uuid_encode(&meta.uuid, bytes);
     OK(gx_codec_uuid_decode((struct gx_slice){bytes, GX_UUID_VALUE_LEN}, &uuid, &err));
@@ -439,9 +392,5 @@ int main(void)
     tcase_add_test(tc, a_ticket_that_would_not_come_back_is_not_stored);
     tcase_add_test(tc, a_remembered_request_a_counter_and_a_uuid_come_back);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

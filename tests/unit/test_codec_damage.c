@@ -5,19 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "random.h"
+#include "samples.h"
+#include "suite.h"
+
 #define SEED 17
 
 static struct gx_arena arena;
 static struct gx_err err;
 static uint64_t random_state = SEED;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static void set_up(void)
 {
@@ -97,6 +93,16 @@ static enum gx_status reencode_uuid(struct gx_slice value, struct gx_slice *out_
     return GX_OK;
 }
 
+static enum gx_status reencode_digest(struct gx_slice value, struct gx_slice *out_again)
+{
+    struct gx_digest digest;
+    static uint8_t bytes[GX_DIGEST_VALUE_LEN];
+    GX_TRY(gx_codec_digest_decode(value, &digest, &err));
+    gx_codec_digest_encode(&digest, bytes);
+    *out_again = (struct gx_slice){bytes, sizeof(bytes)};
+    return GX_OK;
+}
+
 static enum gx_status reencode_emb(struct gx_slice value, struct gx_slice *out_again)
 {
     float row[3];
@@ -105,53 +111,6 @@ static enum gx_status reencode_emb(struct gx_slice value, struct gx_slice *out_a
     gx_codec_emb_encode(row, 3, bytes);
     *out_again = (struct gx_slice){bytes, sizeof(bytes)};
     return GX_OK;
-}
-
-static struct gx_record sample_record(void)
-{
-    return (struct gx_record){.record_id = T("photo-1"),
-                              .subject_id = T("p7"),
-                              .arrest_id = T("A-77"),
-                              .captured_at_us = 1700000000000000,
-                              .enrolled_at_us = 1700000001000000,
-                              .epoch = 258,
-                              .attributes = {{T("sex"), T("f")}, {T("site"), T("")}},
-                              .n_attributes = 2};
-}
-
-static struct gx_gallery_meta sample_gallery(void)
-{
-    struct gx_gallery_meta meta = {.number = 3,
-                                   .name = "mug",
-                                   .embedder_id = "edgeface-xs",
-                                   .embedder_version = "",
-                                   .engine = "auto",
-                                   .dim = 512,
-                                   .default_effort = 0.5f,
-                                   .created_at_us = 1,
-                                   .state = GX_GALLERY_ACTIVE};
-    for (size_t i = 0; i < GX_UUID_LEN; i++)
-        meta.uuid.bytes[i] = (uint8_t)i;
-    return meta;
-}
-
-static const uint64_t sample_rnos[] = {1, 2, 130, 70000, UINT64_MAX};
-
-static struct gx_ticket sample_ticket(void)
-{
-    return (struct gx_ticket){.number = 42,
-                              .state = GX_TICKET_ACCEPTED,
-                              .kind = GX_ID_ARREST,
-                              .gallery_number = 3,
-                              .gallery = T("mug"),
-                              .order_ref = T("order 9"),
-                              .problem = T(""),
-                              .n_records = 5,
-                              .n_unmatched = 1,
-                              .epoch = 77,
-                              .accepted_at_us = 10,
-                              .unindexed_at_us = 20,
-                              .rnos = sample_rnos};
 }
 
 /* ---------------------------------------------------------------- the bytes */
@@ -184,12 +143,19 @@ static struct gx_ticket sample_ticket(void)
 #define TICKET_BYTES                                                                \
     "\x01"                              /* format */                                \
     "\x2a" ZEROS(7)                     /* number */                                \
-    "\x01" "\x02"                       /* state, kind */                           \
+    "\x01" "\x02" "\x01"                /* state, kind, method */                   \
     "\x03\0\0\0"                        /* gallery number */                        \
     "\x05" ZEROS(7) "\x01" ZEROS(7)     /* n_records, n_unmatched */                \
     "\x4d" ZEROS(7)                     /* epoch */                                 \
     "\x0a" ZEROS(7) "\x14" ZEROS(7)     /* accepted_at_us, unindexed_at_us */       \
-    ZEROS(8) ZEROS(8)                   /* erased_at_us, verified_at_us */          \
+    "\x1e" ZEROS(7) "\x28" ZEROS(7)     /* flushed_at_us, compacted_at_us */         \
+    "\x32" ZEROS(7) "\x3c" ZEROS(7)     /* unlinked_at_us, erased_at_us */           \
+    "\x46" ZEROS(7) "\x0f" ZEROS(7)     /* verified_at_us, failed_at_us */           \
+    "\x02" ZEROS(7)                     /* attempts */                              \
+    "\x03" ZEROS(7) "\x04" ZEROS(7)     /* files_rewritten, bytes_rewritten */       \
+    "\x05" ZEROS(7) "\x06" ZEROS(7)     /* files_removed, files_scanned */           \
+    "\x07" ZEROS(7) "\x08" ZEROS(7)     /* bytes_scanned, files_left_out */          \
+    "\x09" ZEROS(7) "\x0b" ZEROS(7)     /* control_hits, certificate */              \
     "\x03" "\x07\0" "\0\0"              /* lengths of the texts */                  \
     "mug" "order 9"                                                                 \
     "\x01" "\x01" "\x80\x01" "\xee\xa1\x04" "\x8f\xdd\xfb\xff\xff\xff\xff\xff\xff\x01"
@@ -200,6 +166,7 @@ static struct gx_ticket sample_ticket(void)
     "\x04" ZEROS(7) "\x05" ZEROS(7)     /* a, b */
 #define COUNTER_BYTES "\x01" "\xef\xcd\xab\x89\x67\x45\x23\x01"
 #define UUID_BYTES "\x01" "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
+#define DIGEST_BYTES "\x01" "0123456789abcdef0123456789abcdef"
 #define EMB_BYTES                                                                   \
     "\x01" ZEROS(3)                     /* format */                                \
     "\xea\xff\x77\x6d"                  /* crc32c */                                \
@@ -217,6 +184,7 @@ static const struct {
     {"request", reencode_request, {(const uint8_t *)REQUEST_BYTES, sizeof(REQUEST_BYTES) - 1}},
     {"counter", reencode_counter, {(const uint8_t *)COUNTER_BYTES, sizeof(COUNTER_BYTES) - 1}},
     {"uuid", reencode_uuid, {(const uint8_t *)UUID_BYTES, sizeof(UUID_BYTES) - 1}},
+    {"digest", reencode_digest, {(const uint8_t *)DIGEST_BYTES, sizeof(DIGEST_BYTES) - 1}},
     {"emb", reencode_emb, {(const uint8_t *)EMB_BYTES, sizeof(EMB_BYTES) - 1}},
 };
 
@@ -229,13 +197,13 @@ static void expect_bytes(struct gx_slice got, struct gx_slice wanted)
 START_TEST(values_have_the_bytes_of_format_md)
 {
     struct gx_slice got;
-    struct gx_record record = sample_record();
+    struct gx_record record = gx_samples_record();
     OK(gx_codec_record_encode(&record, &arena, &got, &err));
     expect_bytes(got, BYTES(RECORD_BYTES));
-    struct gx_gallery_meta meta = sample_gallery();
+    struct gx_gallery_meta meta = gx_samples_gallery();
     OK(gx_codec_gallery_encode(&meta, &arena, &got, &err));
     expect_bytes(got, BYTES(GALLERY_BYTES));
-    struct gx_ticket ticket = sample_ticket();
+    struct gx_ticket ticket = gx_samples_ticket();
     OK(gx_codec_ticket_encode(&ticket, &arena, &got, &err));
     expect_bytes(got, BYTES(TICKET_BYTES));
 
@@ -248,6 +216,8 @@ START_TEST(values_have_the_bytes_of_format_md)
     expect_bytes((struct gx_slice){bytes, GX_COUNTER_LEN}, BYTES(COUNTER_BYTES));
     gx_codec_uuid_encode(&meta.uuid, bytes);
     expect_bytes((struct gx_slice){bytes, GX_UUID_VALUE_LEN}, BYTES(UUID_BYTES));
+    gx_codec_digest_encode(&memory.content, bytes);
+    expect_bytes((struct gx_slice){bytes, GX_DIGEST_VALUE_LEN}, BYTES(DIGEST_BYTES));
     ck_assert_uint_eq(gx_codec_emb_len(3), 20);
     gx_codec_emb_encode((float[3]){1, -2.5f, 0}, 3, bytes);
     expect_bytes((struct gx_slice){bytes, 20}, BYTES(EMB_BYTES));
@@ -324,12 +294,12 @@ END_TEST
 START_TEST(random_bytes_decode_to_themselves_or_are_damage)
 {
     for (int round = 0; round < 20000; round++) {
-        size_t k = next_random() % GX_COUNT_OF(kinds), len = next_random() % 200;
+        size_t k = gx_random_next(&random_state) % GX_COUNT_OF(kinds), len = gx_random_next(&random_state) % 200;
         uint8_t bytes[256];
         memset(bytes, 0, sizeof(bytes));
         memcpy(bytes, kinds[k].bytes.data, kinds[k].bytes.len);
-        for (size_t n = 1 + next_random() % 30, i = 0; i < n; i++)
-            bytes[1 + next_random() % 199] = (uint8_t)next_random();
+        for (size_t n = 1 + gx_random_next(&random_state) % 30, i = 0; i < n; i++)
+            bytes[1 + gx_random_next(&random_state) % 199] = (uint8_t)gx_random_next(&random_state);
         (void)decode_copy(k, bytes, len);
     }
 }
@@ -405,9 +375,5 @@ int main(void)
     tcase_add_test(tc, a_damaged_count_makes_no_room_for_what_is_not_there);
     tcase_add_test(tc, row_numbers_have_one_form_only);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

@@ -28,6 +28,8 @@ START_TEST(keys_have_the_bytes_of_format_md)
     ck_assert_mem_eq(out, "g\0\0\0\x07", GX_KEY_GALLERY_LEN);
     gx_codec_key_request(&key, out);
     ck_assert_mem_eq(out, "rABCDEFGHIJKLMNOP", GX_KEY_REQUEST_LEN);
+    gx_codec_key_certificate(258, out);
+    ck_assert_mem_eq(out, "c\0\0\0\0\0\0\x01\x02", GX_KEY_CERTIFICATE_LEN);
     gx_codec_key_ticket(258, out);
     ck_assert_mem_eq(out, "\0\0\0\0\0\0\x01\x02", GX_KEY_TICKET_LEN);
     ck_assert(gx_slice_equal(gx_codec_key_schema(), T("schema")));
@@ -36,6 +38,7 @@ START_TEST(keys_have_the_bytes_of_format_md)
     ck_assert(gx_slice_equal(gx_codec_key_next_gallery(), T("next_gallery")));
     ck_assert(gx_slice_equal(gx_codec_key_next_ticket(), T("next_ticket")));
     ck_assert(gx_slice_equal(gx_codec_key_epoch(), T("epoch")));
+    ck_assert(gx_slice_equal(gx_codec_key_signing_key(), T("signing_key")));
 }
 END_TEST
 
@@ -56,12 +59,30 @@ START_TEST(the_order_of_keys_is_the_order_of_numbers)
 }
 END_TEST
 
+START_TEST(a_certificate_is_stored_as_its_bytes_behind_the_format)
+{
+    struct gx_arena arena;
+    struct gx_slice value, again;
+    struct gx_err err;
+    gx_arena_init(&arena, 4096);
+    ck_assert_int_eq(gx_codec_certificate_encode(T("{}\n"), &arena, &value, &err), GX_OK);
+    ck_assert(gx_slice_equal(value, T("\x01{}\n")));
+    ck_assert_int_eq(gx_codec_certificate_decode(value, &again, &err), GX_OK);
+    ck_assert(gx_slice_equal(again, T("{}\n")));
+    ck_assert_int_eq(gx_codec_certificate_decode(T("\x02{}\n"), &again, &err), GX_E_CORRUPT);
+    ck_assert_int_eq(gx_codec_certificate_decode(T("\x01"), &again, &err), GX_E_CORRUPT);
+    ck_assert_int_eq(gx_codec_certificate_decode(T(""), &again, &err), GX_E_CORRUPT);
+    gx_arena_fini(&arena);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("codec_key");
     TCase *tc = tcase_create("codec_key");
     tcase_add_test(tc, keys_have_the_bytes_of_format_md);
     tcase_add_test(tc, the_order_of_keys_is_the_order_of_numbers);
+    tcase_add_test(tc, a_certificate_is_stored_as_its_bytes_behind_the_format);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "room.h"
+#include "faults.h"
+#include "suite.h"
 
 static struct gx_room room;
 
@@ -19,6 +20,14 @@ static struct gx_ticket ticket_of(uint64_t number)
     gx_arena_reset(&room.arena);
     ck_assert_msg(gx_expunge_ticket(room.galleries, number, &room.arena, &ticket, &err) == GX_OK, "%s", err.text);
     return ticket;
+}
+
+static bool is_verified(uint64_t number)
+{
+    struct gx_ticket ticket;
+    gx_arena_reset(&room.arena);
+    return gx_expunge_ticket(room.galleries, number, &room.arena, &ticket, NULL) == GX_OK &&
+           ticket.state == GX_TICKET_VERIFIED;
 }
 
 static uint64_t expunge_record(uint64_t row)
@@ -49,23 +58,23 @@ START_TEST(acknowledged_expunge_is_out_of_search_get_and_list_at_once_and_after_
         ck_assert(!gx_room_finds(&room, "g", 7, 50));
         ck_assert(!gx_room_has_record(&room, "g", 7));
         ck_assert(gx_room_finds(&room, "g", 8, 1));
-        gx_room_wait_until(ticket_of(number).unindexed_at_us != 0);
+        gx_room_wait_until(is_verified(number));
         gx_room_close(&room);
         gx_room_open(&room);
     }
     struct gx_ticket ticket = ticket_of(number);
-    ck_assert_int_eq(ticket.state, GX_TICKET_ACCEPTED);
+    ck_assert_int_eq(ticket.state, GX_TICKET_VERIFIED);
     ck_assert_uint_eq(ticket.n_records, 1);
     gx_room_end(&room);
 }
 END_TEST
 
-START_TEST(expunged_row_is_zero_in_memory_when_the_ticket_says_unindexed)
+START_TEST(expunged_row_is_zero_in_memory_when_the_ticket_is_final)
 {
     begin("flat", 20);
     struct gx_gallery *g = room.galleries->list[0];
     uint64_t number = expunge_record(7);
-    gx_room_wait_until(ticket_of(number).unindexed_at_us != 0);
+    gx_room_wait_until(is_verified(number));
     uint32_t slot = 7;
     struct gx_row row;
     pthread_mutex_lock(&g->change); /* the keeper held it after it had wiped */
@@ -168,13 +177,56 @@ START_TEST(same_request_gives_the_same_ticket)
 }
 END_TEST
 
-static atomic_long writes_left;
-static enum gx_status fail_once(void *arg, uint64_t ordinal)
+START_TEST(outcomes_are_in_the_callers_order)
 {
-    (void)arg;
-    (void)ordinal;
-    return atomic_fetch_sub(&writes_left, 1) == 1 ? GX_E_IO : GX_OK;
+    /* More than one hash order would be right by chance. */
+    const char *ids[] = {"photo-00000006", "nobody", "photo-00000003", "photo-00000009", "photo-00000001"};
+    const char *gone[] = {"photo-00000003", "photo-00000099"};
+    struct gx_expunge_out out;
+    struct gx_err err;
+    begin("flat", 10);
+    ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, gone, 2, -1, false, NULL, &out, &err), GX_OK);
+    ck_assert_uint_eq(out.n_outcomes, 2);
+    ck_assert(out.outcomes[0].n_records == 1 && !out.outcomes[0].expunged_before);
+    ck_assert(out.outcomes[1].n_records == 0 && !out.outcomes[1].expunged_before);
+    for (int dry = 1; dry >= 0; dry--) {
+        ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 5, 3, dry, NULL, &out, &err), GX_OK);
+        ck_assert_uint_eq(out.n_outcomes, 5);
+        for (size_t i = 0; i < 5; i++) {
+            ck_assert_uint_eq(out.outcomes[i].n_records, i != 1 && i != 2);
+            ck_assert_int_eq(out.outcomes[i].expunged_before, i == 2);
+            ck_assert_uint_eq(out.outcomes[i].hold_ref.len, 0);
+        }
+    }
+    ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 5, -1, true, NULL, &out, &err), GX_OK);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert(out.outcomes[i].n_records == 0 && out.outcomes[i].expunged_before);
+    gx_room_end(&room);
 }
+END_TEST
+
+START_TEST(dry_run_of_a_request_that_was_carried_out_gives_its_ticket)
+{
+    struct gx_expunge_out out, dry;
+    struct gx_err err;
+    const char *ids[] = {"photo-00000003", "photo-00000004"}, *turned[] = {"photo-00000004", "photo-00000003"};
+    begin("flat", 10);
+    ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 2, -1, true, "r", &dry, &err), GX_OK);
+    ck_assert(!dry.has_ticket && dry.n_records == 2);
+    ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 2, 2, false, "r", &out, &err), GX_OK);
+    for (int round = 0; round < 2; round++) {
+        ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, turned, 2, -1, true, "r", &dry, &err), GX_OK);
+        ck_assert(dry.has_ticket && dry.ticket.number == out.ticket.number);
+        ck_assert_uint_eq(dry.n_records, 2);
+        ck_assert_uint_eq(dry.n_outcomes, 2);
+        ck_assert(dry.outcomes[0].expunged_before && dry.outcomes[1].expunged_before);
+        ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 2, 3, round, "r", &dry, &err), GX_E_COUNT);
+        ck_assert_int_eq(gx_room_expunge(&room, "g", GX_ID_RECORD, ids, 1, -1, round, "r", &dry, &err), GX_E_EXISTS);
+    }
+    ck_assert_uint_eq(gx_ledger_entries(room.galleries->ledger), 1);
+    gx_room_end(&room);
+}
+END_TEST
 
 /* The Nth write of the ledger fails: nothing was done, the record is there again. */
 START_TEST(failed_ledger_leaves_everything_as_it_was)
@@ -182,8 +234,7 @@ START_TEST(failed_ledger_leaves_everything_as_it_was)
     for (long nth = 1; nth <= 8; nth++) {
         bool gone[6], any_failed = false;
         begin("flat", 20);
-        atomic_store(&writes_left, nth);
-        gx_ledger_set_fault(room.galleries->ledger, fail_once, NULL);
+        gx_faults_begin(&room, GX_FAULTS_LEDGER, nth, false, GX_E_IO);
         for (uint64_t i = 0; i < 6; i++) {
             char id[GX_PEOPLE_ID_MAX];
             const char *ids = id;
@@ -191,7 +242,7 @@ START_TEST(failed_ledger_leaves_everything_as_it_was)
             gone[i] = gx_room_expunge(&room, "g", GX_ID_RECORD, &ids, 1, -1, false, NULL, NULL, NULL) == GX_OK;
             any_failed = any_failed || !gone[i];
         }
-        gx_ledger_set_fault(room.galleries->ledger, NULL, NULL);
+        gx_faults_end(&room);
         for (int round = 0; round < 2; round++) {
             for (uint64_t i = 0; i < 6; i++) {
                 ck_assert_int_eq(gx_room_has_record(&room, "g", i), !gone[i]);
@@ -207,6 +258,17 @@ START_TEST(failed_ledger_leaves_everything_as_it_was)
 }
 END_TEST
 
+/* In the outer ledger. */
+static uint64_t count_orders(void)
+{
+    struct gx_ledger_entry entry;
+    uint64_t n = 0;
+    gx_arena_reset(&room.arena);
+    while (gx_ledger_find(room.galleries->ledger, n + 1, &room.arena, &entry, NULL) == GX_OK)
+        n++;
+    return n;
+}
+
 /* The Nth write of the store fails: an expunge that was not acknowledged may have happened, but one that was is gone;
  * and what reached the ledger goes through without anybody asking again. */
 START_TEST(failed_store_never_brings_back_and_catches_up_by_itself)
@@ -215,9 +277,8 @@ START_TEST(failed_store_never_brings_back_and_catches_up_by_itself)
         bool acknowledged[4];
         begin("flat", 20);
         uint64_t earlier = expunge_record(19);
-        gx_room_wait_until(ticket_of(earlier).unindexed_at_us != 0);
-        atomic_store(&writes_left, nth);
-        gx_store_set_fault(room.galleries->store, fail_once, NULL);
+        gx_room_wait_until(is_verified(earlier));
+        gx_faults_begin(&room, GX_FAULTS_STORE, nth, false, GX_E_IO);
         for (uint64_t i = 0; i < 4; i++) {
             char id[GX_PEOPLE_ID_MAX];
             const char *ids = id;
@@ -226,21 +287,18 @@ START_TEST(failed_store_never_brings_back_and_catches_up_by_itself)
             ck_assert(!gx_room_has_record(&room, "g", i)); /* hidden either way */
             ck_assert(!gx_room_finds(&room, "g", i, 20));
         }
-        gx_store_set_fault(room.galleries->store, NULL, NULL);
+        gx_faults_end(&room);
         if (nth % 2 == 0) {
             gx_room_close(&room);
             gx_room_open(&room);
         }
-        ck_assert_uint_eq(gx_ledger_entries(room.galleries->ledger), 5);
+        ck_assert_uint_eq(count_orders(), 5);
         for (uint64_t i = 0; i < 4; i++) {
             ck_assert(!gx_room_has_record(&room, "g", i) || !acknowledged[i]);
             ck_assert(!gx_room_finds(&room, "g", i, 20));
         }
-        for (uint64_t number = 1; number <= 5; number++) {
-            struct gx_ticket ticket;
-            gx_room_wait_until(gx_expunge_ticket(room.galleries, number, &room.arena, &ticket, NULL) == GX_OK &&
-                               ticket.unindexed_at_us != 0);
-        }
+        for (uint64_t number = 1; number <= 5; number++)
+            gx_room_wait_until(is_verified(number));
         ck_assert(gx_room_has_record(&room, "g", 10));
         gx_room_end(&room);
     }
@@ -303,7 +361,7 @@ START_TEST(cut_exchanged_or_missing_ledger_is_refused)
     struct gx_err err;
     begin("flat", 20);
     snprintf(path, sizeof(path), "%s/expunge.log", room.dir);
-    snprintf(kept, sizeof(kept), "%s.kept", path);
+    snprintf(kept, sizeof(kept), "%s.kept", room.dir); /* beside the data directory, not in it */
     expunge_record(1);
     gx_room_close(&room);
     copy_tree(path, kept);
@@ -371,20 +429,18 @@ int main(void)
     Suite *suite = suite_create("expunge");
     TCase *tc = tcase_create("expunge");
     tcase_add_test(tc, acknowledged_expunge_is_out_of_search_get_and_list_at_once_and_after_reopening);
-    tcase_add_test(tc, expunged_row_is_zero_in_memory_when_the_ticket_says_unindexed);
+    tcase_add_test(tc, expunged_row_is_zero_in_memory_when_the_ticket_is_final);
     tcase_add_test(tc, whole_arrest_and_whole_subject_go);
     tcase_add_test(tc, wrong_count_and_dry_run_change_nothing);
     tcase_add_test(tc, id_that_matched_nothing_is_refused_later);
     tcase_add_test(tc, same_request_gives_the_same_ticket);
+    tcase_add_test(tc, outcomes_are_in_the_callers_order);
+    tcase_add_test(tc, dry_run_of_a_request_that_was_carried_out_gives_its_ticket);
     tcase_add_test(tc, failed_ledger_leaves_everything_as_it_was);
     tcase_add_test(tc, failed_store_never_brings_back_and_catches_up_by_itself);
     tcase_add_test(tc, restored_older_store_comes_up_without_what_was_expunged_since);
     tcase_add_test(tc, cut_exchanged_or_missing_ledger_is_refused);
     tcase_add_test(tc, tickets_are_listed_newest_first_in_pages);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return gx_suite_run(suite);
 }

@@ -18,7 +18,7 @@ START_TEST(a_new_ledger_is_empty_and_opens)
     ck_assert_uint_eq(gx_ledger_entries(ledger), 0);
     ck_assert_uint_eq(gx_ledger_last_number(ledger), 0);
     struct gx_key key = key_of(1, 1);
-    ck_assert(!gx_ledger_holds(ledger, GX_ID_RECORD, &key));
+    ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_RECORD, &key));
     gx_ledger_close(ledger);
     struct stat info;
     ck_assert_int_eq(stat(a_path, &info), 0);
@@ -69,12 +69,12 @@ START_TEST(records_and_named_arrests_are_held_and_named_subjects_are_not)
         for (uint64_t i = 1; i <= 6; i++) {
             struct gx_key named = key_of(i, 1000), record = key_of(i, 0), stranger = key_of(i, 5000);
             enum gx_id_kind kind = kind_of(i);
-            ck_assert(gx_ledger_holds(ledger, GX_ID_RECORD, &record));
-            ck_assert(!gx_ledger_holds(ledger, GX_ID_ARREST, &record));
-            ck_assert(!gx_ledger_holds(ledger, GX_ID_RECORD, &stranger));
-            ck_assert_int_eq(gx_ledger_holds(ledger, GX_ID_RECORD, &named), kind == GX_ID_RECORD);
-            ck_assert_int_eq(gx_ledger_holds(ledger, GX_ID_ARREST, &named), kind == GX_ID_ARREST);
-            ck_assert(!gx_ledger_holds(ledger, GX_ID_SUBJECT, &named));
+            ck_assert(gx_ledger_is_expunged(ledger, GX_ID_RECORD, &record));
+            ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_ARREST, &record));
+            ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_RECORD, &stranger));
+            ck_assert_int_eq(gx_ledger_is_expunged(ledger, GX_ID_RECORD, &named), kind == GX_ID_RECORD);
+            ck_assert_int_eq(gx_ledger_is_expunged(ledger, GX_ID_ARREST, &named), kind == GX_ID_ARREST);
+            ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_SUBJECT, &named));
         }
         gx_ledger_close(ledger);
         ledger = open_ledger(a_path, NULL);
@@ -88,18 +88,19 @@ START_TEST(keys_that_differ_in_one_bit_are_told_apart)
     make_ledger(a_path);
     struct gx_ledger *ledger = open_ledger(a_path, NULL);
     struct gx_key zero = {{0}}, key;
-    struct gx_ledger_entry entry = {.number = 1, .kind = GX_ID_RECORD, .gallery = gx_slice_text("g"), .n_records = 1};
+    struct gx_ledger_entry entry = {
+        .type = GX_LEDGER_EXPUNGE, .number = 1, .kind = GX_ID_RECORD, .gallery = gx_slice_text("g"), .n_records = 1};
     uint64_t rno = 1;
     entry.rnos = &rno;
     entry.records = &zero;
     struct gx_err err = {0};
-    ck_assert(!gx_ledger_holds(ledger, GX_ID_RECORD, &zero));
+    ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_RECORD, &zero));
     ck_assert_msg(gx_ledger_append(ledger, &entry, &err) == GX_OK, "%s", err.text);
-    ck_assert(gx_ledger_holds(ledger, GX_ID_RECORD, &zero));
+    ck_assert(gx_ledger_is_expunged(ledger, GX_ID_RECORD, &zero));
     for (int bit = 0; bit < 8 * GX_KEY_LEN; bit++) {
         key = zero;
         key.bytes[bit / 8] = (uint8_t)(1 << bit % 8);
-        ck_assert(!gx_ledger_holds(ledger, GX_ID_RECORD, &key));
+        ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_RECORD, &key));
     }
     gx_ledger_close(ledger);
 }
@@ -122,7 +123,7 @@ START_TEST(wrong_entries_are_refused_and_nothing_is_written)
     entry.gallery.len = GX_NAME_MAX + 1;
     ck_assert_int_eq(gx_ledger_append(ledger, &entry, &err), GX_E_INVALID);
     entry = make_entry(2);
-    entry.order_ref.len = GX_ORDER_REF_MAX + 1;
+    entry.text.len = GX_ORDER_REF_MAX + 1;
     ck_assert_int_eq(gx_ledger_append(ledger, &entry, &err), GX_E_INVALID);
     entry = make_entry(2);
     entry.n_named = GX_EXPUNGE_IDS_MAX + 1;
@@ -156,11 +157,12 @@ START_TEST(the_largest_expungement_fits_and_comes_back)
     char name[GX_NAME_MAX], order_ref[GX_ORDER_REF_MAX];
     memset(name, 'n', sizeof(name));
     memset(order_ref, 'o', sizeof(order_ref));
-    struct gx_ledger_entry entry = {.number = UINT64_MAX - 1,
+    struct gx_ledger_entry entry = {.type = GX_LEDGER_EXPUNGE,
+                                    .number = UINT64_MAX - 1,
                                     .at_us = -1,
                                     .kind = GX_ID_ARREST,
                                     .gallery = {(const uint8_t *)name, sizeof(name)},
-                                    .order_ref = {(const uint8_t *)order_ref, sizeof(order_ref)},
+                                    .text = {(const uint8_t *)order_ref, sizeof(order_ref)},
                                     .named = named,
                                     .n_named = GX_EXPUNGE_IDS_MAX,
                                     .rnos = rnos,
@@ -172,9 +174,9 @@ START_TEST(the_largest_expungement_fits_and_comes_back)
     bool torn;
     ck_assert_msg(gx_ledger_open(a_path, NULL, same_entry, &entry, &ledger, &torn, &err) == GX_OK, "%s", err.text);
     for (uint64_t i = 0; i < GX_EXPUNGE_MAX; i += 97) {
-        ck_assert(gx_ledger_holds(ledger, GX_ID_RECORD, &records[i]));
+        ck_assert(gx_ledger_is_expunged(ledger, GX_ID_RECORD, &records[i]));
         struct gx_key other = key_of(i, 1u << 22);
-        ck_assert(!gx_ledger_holds(ledger, GX_ID_RECORD, &other));
+        ck_assert(!gx_ledger_is_expunged(ledger, GX_ID_RECORD, &other));
     }
     gx_ledger_close(ledger);
 }
@@ -407,8 +409,8 @@ static void *read_all_the_time(void *arg)
     for (uint64_t i = 0; !atomic_load(&readers->stop) || i < 1000; i++) {
         uint64_t n = atomic_load(&readers->n_appended);
         struct gx_key there = key_of(n == 0 ? 0 : i % n + 1, 0), missing = key_of(i, 7000);
-        wrong += n > 0 && !gx_ledger_holds(readers->ledger, GX_ID_RECORD, &there);
-        wrong += gx_ledger_holds(readers->ledger, GX_ID_RECORD, &missing);
+        wrong += n > 0 && !gx_ledger_is_expunged(readers->ledger, GX_ID_RECORD, &there);
+        wrong += gx_ledger_is_expunged(readers->ledger, GX_ID_RECORD, &missing);
         atomic_fetch_add(&readers->n_reads, 1);
     }
     return (void *)(uintptr_t)wrong;
@@ -427,7 +429,8 @@ START_TEST(readers_never_miss_an_id_while_the_set_grows)
     for (uint64_t n = 0, number = 1; n < 60000; n += 2000, number++) {
         for (uint64_t i = 0; i < 2000; i++)
             records[i] = key_of(n + i + 1, 0);
-        struct gx_ledger_entry entry = {.number = number, .kind = GX_ID_RECORD, .gallery = gx_slice_text("g")};
+        struct gx_ledger_entry entry = {
+            .type = GX_LEDGER_EXPUNGE, .number = number, .kind = GX_ID_RECORD, .gallery = gx_slice_text("g")};
         entry.rnos = rnos;
         entry.records = records;
         entry.n_records = 2000;
@@ -469,5 +472,5 @@ int main(void)
     tcase_add_test(tests, a_full_file_system_refuses_and_goes_on_when_there_is_room);
     tcase_add_test(tests, readers_never_miss_an_id_while_the_set_grows);
     suite_add_tcase(suite, tests);
-    return run_suite(suite);
+    return gx_suite_run_in_folder(suite);
 }

@@ -112,8 +112,10 @@ START_TEST(every_service_is_listed_once)
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "indexd.v1.Backups",
         "indexd.v1.Expungement",
         "indexd.v1.Galleries",
+        "indexd.v1.Holds",
         "indexd.v1.Records",
         "indexd.v1.Search",
     };

@@ -9,7 +9,7 @@
 
 static struct {
     struct gx_rpc_scene_gate gate;
-    atomic_uint n_messages, n_clean, n_broken;
+    struct gx_rpc_scene_counts counts;
 } app = {.gate = GX_RPC_SCENE_GATE};
 
 static struct gx_rpc_scene scene;
@@ -46,7 +46,7 @@ static void end(void *arg, struct gx_call *call, bool broken)
         gx_call_fail(call, &err);
     else
         gx_call_finish(call);
-    (void)atomic_fetch_add(broken ? &app.n_broken : &app.n_clean, 1);
+    (void)atomic_fetch_add(broken ? &app.counts.n_broken : &app.counts.n_clean, 1);
 }
 
 /* A server stream of one message. */
@@ -62,7 +62,7 @@ static void big(void *arg, struct gx_call *call, struct gx_slice message)
     static const uint8_t bytes[BIG];
     (void)arg;
     (void)message;
-    (void)atomic_fetch_add(&app.n_messages, 1);
+    (void)atomic_fetch_add(&app.counts.n_messages, 1);
     send_bytes(call, bytes, BIG);
     gx_call_read(call);
 }
@@ -97,67 +97,22 @@ static void stop(void)
     gx_rpc_scene_stop(&scene);
 }
 
-static struct gx_grpc_call *begin(const char *path, int timeout_ms)
-{
-    return gx_grpc_client_begin(&scene.client, path, timeout_ms, NULL, NULL);
-}
-
-/* A server stream: its one message and the half-close. */
-static struct gx_grpc_call *ask(const char *path, const char *message)
-{
-    struct gx_grpc_call *call = begin(path, PATIENT);
-    ck_assert(gx_grpc_client_send(call, message, strlen(message)));
-    ck_assert(gx_grpc_client_half_close(call));
-    return call;
-}
-
-static void check_received(struct gx_grpc_call *call, const void *expected, size_t len)
-{
-    uint8_t *data;
-    size_t n;
-    ck_assert(gx_grpc_client_receive(call, &data, &n));
-    ck_assert_uint_eq(n, len);
-    ck_assert(memcmp(data, expected, len) == 0);
-    free(data);
-}
-
-static void check_no_more(struct gx_grpc_call *call)
-{
-    uint8_t *data;
-    size_t n;
-    ck_assert(!gx_grpc_client_receive(call, &data, &n));
-}
-
-static bool reached(void *arg)
-{
-    const unsigned *const wish = arg; /* messages, clean ends, broken ends */
-    return atomic_load(&app.n_messages) >= wish[0] && atomic_load(&app.n_clean) >= wish[1] &&
-           atomic_load(&app.n_broken) >= wish[2];
-}
-
-static void await_counts(unsigned n_messages, unsigned n_clean, unsigned n_broken)
-{
-    ck_assert(gx_grpc_client_await(reached, (unsigned[]){n_messages, n_clean, n_broken}));
-    ck_assert_uint_eq(atomic_load(&app.n_clean), n_clean);
-    ck_assert_uint_eq(atomic_load(&app.n_broken), n_broken);
-}
-
 START_TEST(client_that_writes_before_it_reads_loses_nothing)
 {
     static const uint8_t bytes[BIG];
     enum { N = 400 }; /* more than may wait to be sent: the stream is not read from before that */
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/f/Big", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/f/Big", PATIENT);
     for (int i = 0; i < N; i++)
         ck_assert(gx_grpc_client_send(call, "x", 1));
     ck_assert(gx_grpc_client_half_close(call));
-    await_counts(64, 0, 0);
-    ck_assert_uint_lt(atomic_load(&app.n_messages), 256);
+    gx_rpc_scene_await_counts(&app.counts, 64, 0, 0);
+    ck_assert_uint_lt(atomic_load(&app.counts.n_messages), 256);
     for (int i = 0; i < N; i++)
-        check_received(call, bytes, BIG);
-    check_no_more(call);
+        gx_rpc_scene_check_received(call, bytes, BIG);
+    gx_rpc_scene_check_no_more(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
-    await_counts(N, 1, 0);
+    gx_rpc_scene_await_counts(&app.counts, N, 1, 0);
     stop();
 }
 END_TEST
@@ -168,8 +123,8 @@ START_TEST(client_that_does_not_read_is_cut_off)
     uint8_t *data;
     size_t len;
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = ask("/f/Flood", "x");
-    await_counts(0, 0, 1);
+    struct gx_grpc_call *call = gx_rpc_scene_ask(&scene, "/f/Flood", "x");
+    gx_rpc_scene_await_counts(&app.counts, 0, 0, 1);
     while (gx_grpc_client_receive(call, &data, &len)) /* what was on its way; the status comes behind it */
         free(data);
     ck_assert_int_eq(gx_grpc_client_end(call, &reply), RESOURCE_EXHAUSTED);
@@ -185,30 +140,30 @@ START_TEST(full_queue_refuses_new_streams_but_not_the_messages_of_old_ones)
     start((struct gx_rpc_options){.n_workers = 1, .queue_max = 1});
     struct gx_grpc_call *old[2], *gate, *waiting;
     for (int i = 0; i < 2; i++) {
-        old[i] = begin("/f/Echo", PATIENT);
+        old[i] = gx_rpc_scene_begin(&scene, "/f/Echo", PATIENT);
         ck_assert(gx_grpc_client_send(old[i], "a", 1));
-        check_received(old[i], "a", 1);
+        gx_rpc_scene_check_received(old[i], "a", 1);
     }
-    gate = begin("/f/Gate", PATIENT);
+    gate = gx_rpc_scene_begin(&scene, "/f/Gate", PATIENT);
     ck_assert(gx_grpc_client_send(gate, "x", 1));
     gx_rpc_scene_await_entered(&app.gate, 1);
-    waiting = begin("/f/Once", PATIENT);
+    waiting = gx_rpc_scene_begin(&scene, "/f/Once", PATIENT);
     ck_assert(gx_grpc_client_send(waiting, "0", 1));
     gx_rpc_scene_await_queued(&scene, 1);
     for (int i = 0; i < 2; i++)
         ck_assert(gx_grpc_client_send(old[i], "b", 1));
     gx_rpc_scene_await_queued(&scene, 3);
-    struct gx_grpc_call *refused = begin("/f/Echo", PATIENT);
+    struct gx_grpc_call *refused = gx_rpc_scene_begin(&scene, "/f/Echo", PATIENT);
     ck_assert(gx_grpc_client_send(refused, "y", 1));
     ck_assert_int_eq(gx_grpc_client_end(refused, NULL), RESOURCE_EXHAUSTED);
     gx_rpc_scene_open(&app.gate);
     struct gx_grpc_call *calls[] = {old[0], old[1], gate};
     for (int i = 0; i < 3; i++) {
-        check_received(calls[i], i < 2 ? "b" : "x", 1);
+        gx_rpc_scene_check_received(calls[i], i < 2 ? "b" : "x", 1);
         ck_assert(gx_grpc_client_half_close(calls[i]));
         ck_assert_int_eq(gx_grpc_client_end(calls[i], NULL), OK);
     }
-    check_received(waiting, "0", 1);
+    gx_rpc_scene_check_received(waiting, "0", 1);
     ck_assert_int_eq(gx_grpc_client_end(waiting, NULL), OK);
     stop();
 }

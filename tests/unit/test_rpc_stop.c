@@ -28,20 +28,10 @@ static struct gx_err err;
 
 /* ---------------------------------------------------------------- handlers */
 
-static void echo(void *arg, struct gx_call *call, struct gx_slice message)
-{
-    (void)arg;
-    uint8_t *out = gx_call_reply_begin(call, message.len);
-    ck_assert_ptr_nonnull(out);
-    if (message.len > 0)
-        memcpy(out, message.data, message.len);
-    gx_call_reply_end(call, message.len);
-}
-
 static void gated(void *arg, struct gx_call *call, struct gx_slice message)
 {
     gx_rpc_scene_pass(&app.gate);
-    echo(arg, call, message);
+    gx_rpc_scene_echo(arg, call, message);
 }
 
 static void endless(void *arg, struct gx_call *call, struct gx_slice message)
@@ -92,7 +82,7 @@ static void watch_end(void *arg, struct gx_call *call, bool broken)
 }
 
 static const struct gx_route routes[] = {
-    {"/e/Echo", GX_RPC_UNARY, GX_RPC_WORKER, 0, echo, NULL},
+    {"/e/Echo", GX_RPC_UNARY, GX_RPC_WORKER, 0, gx_rpc_scene_echo, NULL},
     {"/e/Gate", GX_RPC_UNARY, GX_RPC_WORKER, 0, gated, NULL},
     {"/e/Endless", GX_RPC_UNARY, GX_RPC_WORKER, 0, endless, NULL},
     {"/e/Chat", GX_RPC_BIDI, GX_RPC_WORKER, 0, chat, chat_end},

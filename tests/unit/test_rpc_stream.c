@@ -12,7 +12,8 @@
 /* What the handlers share with the tests. */
 static struct {
     struct gx_rpc_scene_gate gate;
-    atomic_uint n_messages, n_clean, n_broken, n_freed, n_inside;
+    struct gx_rpc_scene_counts counts;
+    atomic_uint n_freed, n_inside;
     atomic_bool overlapped; /* two threads were in the handlers of one call */
     pthread_t threads[16];
     atomic_uint n_threads;
@@ -58,7 +59,7 @@ static void count_freed(void *state)
 static void echo(void *arg, struct gx_call *call, struct gx_slice message)
 {
     come_in();
-    (void)atomic_fetch_add(&app.n_messages, 1);
+    (void)atomic_fetch_add(&app.counts.n_messages, 1);
     gx_call_set_state(call, arg, count_freed);
     uint8_t *copy = gx_arena_alloc(gx_call_arena(call), message.len);
     ck_assert_ptr_nonnull(copy);
@@ -75,7 +76,7 @@ static void end(void *arg, struct gx_call *call, bool broken)
     struct gx_err err;
     come_in();
     (void)gx_err_set(&err, GX_E_CANCELLED, "rolled back");
-    (void)atomic_fetch_add(broken ? &app.n_broken : &app.n_clean, 1);
+    (void)atomic_fetch_add(broken ? &app.counts.n_broken : &app.counts.n_clean, 1);
     go_out(); /* before the client hears of it and begins another stream */
     if (broken)
         gx_call_fail(call, &err);
@@ -89,7 +90,7 @@ static void collect(void *arg, struct gx_call *call, struct gx_slice message)
     (void)arg;
     (void)message;
     come_in();
-    (void)atomic_fetch_add(&app.n_messages, 1);
+    (void)atomic_fetch_add(&app.counts.n_messages, 1);
     gx_call_read(call);
     go_out();
 }
@@ -97,7 +98,7 @@ static void collect(void *arg, struct gx_call *call, struct gx_slice message)
 static void collect_end(void *arg, struct gx_call *call, bool broken)
 {
     if (!broken)
-        send_number(call, atomic_load(&app.n_messages));
+        send_number(call, atomic_load(&app.counts.n_messages));
     end(arg, call, broken);
 }
 
@@ -206,65 +207,20 @@ static void stop(void)
     ck_assert(!atomic_load(&app.overlapped));
 }
 
-static struct gx_grpc_call *begin(const char *path, int timeout_ms)
-{
-    return gx_grpc_client_begin(&scene.client, path, timeout_ms, NULL, NULL);
-}
-
-/* A server stream: its one message and the half-close. */
-static struct gx_grpc_call *ask(const char *path, const char *message)
-{
-    struct gx_grpc_call *call = begin(path, PATIENT);
-    ck_assert(gx_grpc_client_send(call, message, strlen(message)));
-    ck_assert(gx_grpc_client_half_close(call));
-    return call;
-}
-
-static void check_received(struct gx_grpc_call *call, const void *expected, size_t len)
-{
-    uint8_t *data;
-    size_t n;
-    ck_assert(gx_grpc_client_receive(call, &data, &n));
-    ck_assert_uint_eq(n, len);
-    ck_assert(memcmp(data, expected, len) == 0);
-    free(data);
-}
-
-static void check_no_more(struct gx_grpc_call *call)
-{
-    uint8_t *data;
-    size_t n;
-    ck_assert(!gx_grpc_client_receive(call, &data, &n));
-}
-
-static bool reached(void *arg)
-{
-    const unsigned *const wish = arg; /* messages, clean ends, broken ends */
-    return atomic_load(&app.n_messages) >= wish[0] && atomic_load(&app.n_clean) >= wish[1] &&
-           atomic_load(&app.n_broken) >= wish[2];
-}
-
-static void await_counts(unsigned n_messages, unsigned n_clean, unsigned n_broken)
-{
-    ck_assert(gx_grpc_client_await(reached, (unsigned[]){n_messages, n_clean, n_broken}));
-    ck_assert_uint_eq(atomic_load(&app.n_clean), n_clean);
-    ck_assert_uint_eq(atomic_load(&app.n_broken), n_broken);
-}
-
 /* ---------------------------------------------------------------- proper streams */
 
 static void check_conversation(const char *path)
 {
     static uint8_t bytes[200000];
-    struct gx_grpc_call *call = begin(path, PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, path, PATIENT);
     for (size_t i = 0; i < 50; i++) {
         size_t len = i == 49 ? sizeof(bytes) : i * i;
         memset(bytes, (int)i, sizeof(bytes));
         ck_assert(gx_grpc_client_send(call, bytes, len));
-        check_received(call, bytes, len);
+        gx_rpc_scene_check_received(call, bytes, len);
     }
     ck_assert(gx_grpc_client_half_close(call));
-    check_no_more(call);
+    gx_rpc_scene_check_no_more(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
 }
 
@@ -273,7 +229,7 @@ START_TEST(messages_and_answers_alternate_until_the_client_has_finished)
     start((struct gx_rpc_options){0});
     check_conversation("/s/Echo");
     check_conversation("/s/Inline");
-    await_counts(100, 2, 0);
+    gx_rpc_scene_await_counts(&app.counts, 100, 2, 0);
     check_conversation("/s/Default");
     gx_rpc_scene_await_open(&scene, 0);
     ck_assert_uint_eq(atomic_load(&app.n_freed), 3);
@@ -286,13 +242,13 @@ END_TEST
 START_TEST(client_stream_is_answered_at_its_proper_end)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Collect", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Collect", PATIENT);
     for (int i = 0; i < 20; i++)
         ck_assert(gx_grpc_client_send(call, "record", 6));
     ck_assert(gx_grpc_client_half_close(call));
-    check_received(call, "20", 2);
+    gx_rpc_scene_check_received(call, "20", 2);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
-    await_counts(20, 1, 0);
+    gx_rpc_scene_await_counts(&app.counts, 20, 1, 0);
     stop();
 }
 END_TEST
@@ -300,11 +256,11 @@ END_TEST
 START_TEST(stream_without_a_message_ends_properly)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Collect", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Collect", PATIENT);
     ck_assert(gx_grpc_client_half_close(call));
-    check_received(call, "0", 1);
+    gx_rpc_scene_check_received(call, "0", 1);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
-    await_counts(0, 1, 0);
+    gx_rpc_scene_await_counts(&app.counts, 0, 1, 0);
     stop();
 }
 END_TEST
@@ -312,12 +268,12 @@ END_TEST
 START_TEST(server_stream_delivers_everything_in_order)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = ask("/s/Count", "200");
+    struct gx_grpc_call *call = gx_rpc_scene_ask(&scene, "/s/Count", "200");
     for (unsigned i = 0; i < 200; i++) {
         char text[16];
-        check_received(call, text, (size_t)snprintf(text, sizeof(text), "%u", i));
+        gx_rpc_scene_check_received(call, text, (size_t)snprintf(text, sizeof(text), "%u", i));
     }
-    check_no_more(call);
+    gx_rpc_scene_check_no_more(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
     stop();
 }
@@ -326,10 +282,10 @@ END_TEST
 START_TEST(answers_and_reads_may_come_from_other_threads)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Late", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Late", PATIENT);
     for (int i = 0; i < 10; i++) {
         ck_assert(gx_grpc_client_send(call, "x", 1));
-        check_received(call, "ack", 3);
+        gx_rpc_scene_check_received(call, "ack", 3);
     }
     ck_assert(gx_grpc_client_half_close(call));
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), OK);
@@ -343,16 +299,16 @@ START_TEST(refusal_follows_the_answers_before_it)
 {
     struct gx_grpc_reply reply;
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Refuse", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Refuse", PATIENT);
     ck_assert(gx_grpc_client_send(call, "first", 5));
-    check_received(call, "first", 5);
-    check_received(call, "last", 4);
-    check_no_more(call);
+    gx_rpc_scene_check_received(call, "first", 5);
+    gx_rpc_scene_check_received(call, "last", 4);
+    gx_rpc_scene_check_no_more(call);
     ck_assert_int_eq(gx_grpc_client_end(call, &reply), 9);
     ck_assert_str_eq(reply.text, "enough: stop");
     gx_rpc_scene_check_details(&reply, GX_E_STATE);
     gx_rpc_scene_await_open(&scene, 0);
-    await_counts(0, 0, 0); /* who has ended a call himself is not told of its end */
+    gx_rpc_scene_await_counts(&app.counts, 0, 0, 0); /* who has ended a call himself is not told of its end */
     stop();
 }
 END_TEST
@@ -360,7 +316,7 @@ END_TEST
 START_TEST(handler_that_forgets_a_stream_cannot_hang_it)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Forget", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Forget", PATIENT);
     ck_assert(gx_grpc_client_send(call, "x", 1));
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), INTERNAL);
     stop();
@@ -372,10 +328,10 @@ END_TEST
 /* Begins a client stream of 3 messages that the server has all seen. */
 static struct gx_grpc_call *begin_three(int timeout_ms)
 {
-    struct gx_grpc_call *call = begin("/s/Collect", timeout_ms);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Collect", timeout_ms);
     for (int i = 0; i < 3; i++)
         ck_assert(gx_grpc_client_send(call, "record", 6));
-    await_counts(3, 0, 0);
+    gx_rpc_scene_await_counts(&app.counts, 3, 0, 0);
     return call;
 }
 
@@ -385,7 +341,7 @@ START_TEST(cancelled_stream_is_broken_not_finished)
     struct gx_grpc_call *call = begin_three(PATIENT);
     gx_grpc_client_cancel(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), CANCELLED);
-    await_counts(3, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 3, 0, 1);
     gx_rpc_scene_await_open(&scene, 0);
     ck_assert_uint_eq(gx_rpc_scene_stats(&scene).broken_streams, 1);
     stop();
@@ -397,7 +353,7 @@ START_TEST(stream_out_of_time_is_broken_not_finished)
     start((struct gx_rpc_options){0});
     struct gx_grpc_call *call = begin_three(500);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), DEADLINE_EXCEEDED);
-    await_counts(3, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 3, 0, 1);
     stop();
 }
 END_TEST
@@ -405,9 +361,9 @@ END_TEST
 START_TEST(broken_stream_without_a_handler_of_its_end_is_ended_all_the_same)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Default", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Default", PATIENT);
     ck_assert(gx_grpc_client_send(call, "x", 1));
-    check_received(call, "x", 1);
+    gx_rpc_scene_check_received(call, "x", 1);
     gx_grpc_client_cancel(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), CANCELLED);
     gx_rpc_scene_await_open(&scene, 0);
@@ -440,10 +396,10 @@ START_TEST(stream_of_a_killed_client_is_broken_not_finished)
     start((struct gx_rpc_options){0});
     const char *address = gx_rpc_address(scene.server);
     ck_assert_int_eq((int)write(fds[1], address, strlen(address)), (int)strlen(address));
-    await_counts(3, 0, 0);
+    gx_rpc_scene_await_counts(&app.counts, 3, 0, 0);
     ck_assert_int_eq(kill(pid, SIGKILL), 0);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    await_counts(3, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 3, 0, 1);
     gx_rpc_scene_await_open(&scene, 0);
     (void)close(fds[0]);
     (void)close(fds[1]);
@@ -454,15 +410,15 @@ END_TEST
 START_TEST(end_waits_until_the_handler_is_back)
 {
     start((struct gx_rpc_options){.n_workers = 4});
-    struct gx_grpc_call *call = begin("/s/Gate", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Gate", PATIENT);
     ck_assert(gx_grpc_client_send(call, "x", 1));
     gx_rpc_scene_await_entered(&app.gate, 1);
     gx_grpc_client_cancel(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), CANCELLED);
     gx_rpc_scene_await_cancelled(&scene, 1);
-    await_counts(0, 0, 0);
+    gx_rpc_scene_await_counts(&app.counts, 0, 0, 0);
     gx_rpc_scene_open(&app.gate);
-    await_counts(1, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 1, 0, 1);
     stop();
 }
 END_TEST
@@ -472,13 +428,13 @@ START_TEST(message_too_large_breaks_the_stream)
     uint8_t bytes[101] = {0};
     struct gx_grpc_reply reply;
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = begin("/s/Small", PATIENT);
+    struct gx_grpc_call *call = gx_rpc_scene_begin(&scene, "/s/Small", PATIENT);
     ck_assert(gx_grpc_client_send(call, bytes, 100));
-    check_received(call, bytes, 100);
+    gx_rpc_scene_check_received(call, bytes, 100);
     (void)gx_grpc_client_send(call, bytes, 101);
     ck_assert_int_eq(gx_grpc_client_end(call, &reply), RESOURCE_EXHAUSTED);
     ck_assert_ptr_nonnull(strstr(reply.text, "101 bytes"));
-    await_counts(1, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 1, 0, 1);
     stop();
 }
 END_TEST
@@ -492,14 +448,14 @@ static bool is_watched(void *arg)
 START_TEST(server_stream_hears_that_its_client_has_gone)
 {
     start((struct gx_rpc_options){0});
-    struct gx_grpc_call *call = ask("/s/Watch", "x");
-    check_received(call, "begun", 5);
+    struct gx_grpc_call *call = gx_rpc_scene_ask(&scene, "/s/Watch", "x");
+    gx_rpc_scene_check_received(call, "begun", 5);
     ck_assert(gx_grpc_client_await(is_watched, NULL));
     send_bytes(atomic_load(&app.watched), "news", 4);
-    check_received(call, "news", 4);
+    gx_rpc_scene_check_received(call, "news", 4);
     gx_grpc_client_cancel(call);
     ck_assert_int_eq(gx_grpc_client_end(call, NULL), CANCELLED);
-    await_counts(0, 0, 1);
+    gx_rpc_scene_await_counts(&app.counts, 0, 0, 1);
     gx_rpc_scene_await_open(&scene, 0);
     ck_assert_uint_eq(atomic_load(&app.n_freed), 1);
     stop();

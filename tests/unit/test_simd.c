@@ -9,18 +9,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "random.h"
+#include "suite.h"
+
 #define SEED    11
 #define MAX_DIM 4096
 
 static uint64_t random_state = SEED;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 /* Any finite float32: all exponents, both signs, denormals and zeros of both signs too. */
 static float next_float(void)
@@ -28,8 +23,8 @@ static float next_float(void)
     uint32_t bits;
     float value;
     do {
-        bits = (uint32_t)next_random();
-        if (next_random() % 16 == 0)
+        bits = (uint32_t)gx_random_next(&random_state);
+        if (gx_random_next(&random_state) % 16 == 0)
             bits &= 0x80000000u;
         memcpy(&value, &bits, sizeof(value));
     } while (!isfinite(value));
@@ -38,7 +33,7 @@ static float next_float(void)
 
 static float ordinary_float(void)
 {
-    return (float)((double)(next_random() % 2000001) / 1e6 - 1.0);
+    return (float)((double)(gx_random_next(&random_state) % 2000001) / 1e6 - 1.0);
 }
 
 static uint64_t bits_of(double value)
@@ -77,7 +72,7 @@ START_TEST(every_level_gives_the_same_bits)
     static float a[MAX_DIM + 4], b[MAX_DIM + 4];
     for (int round = 0; round < 8; round++)
         for (size_t l = 0; l < N_LENGTHS; l++) {
-            size_t n = lengths(l), shift = next_random() % 4;
+            size_t n = lengths(l), shift = gx_random_next(&random_state) % 4;
             for (size_t i = 0; i < n; i++) {
                 a[shift + i] = round % 2 ? next_float() : ordinary_float();
                 b[i] = round % 2 ? next_float() : ordinary_float();
@@ -98,7 +93,7 @@ START_TEST(four_rows_at_once_give_the_bits_of_one_at_a_time)
             size_t n = lengths(l);
             const float *p[4];
             for (size_t r = 0; r < 4; r++) {
-                p[r] = rows[r] + next_random() % 4;
+                p[r] = rows[r] + gx_random_next(&random_state) % 4;
                 for (size_t i = 0; i < n + 4; i++)
                     rows[r][i] = round % 2 ? next_float() : ordinary_float();
             }
@@ -123,8 +118,8 @@ START_TEST(whole_numbers_are_summed_without_error)
     {
         int64_t wanted = 0;
         for (size_t i = 0; i < MAX_DIM; i++) {
-            int64_t x = (int64_t)(next_random() % (1 << 21)) - (1 << 20);
-            int64_t y = (int64_t)(next_random() % (1 << 21)) - (1 << 20);
+            int64_t x = (int64_t)(gx_random_next(&random_state) % (1 << 21)) - (1 << 20);
+            int64_t y = (int64_t)(gx_random_next(&random_state) % (1 << 21)) - (1 << 20);
             a[i] = (float)x;
             b[i] = (float)y;
             wanted += x * y;
@@ -209,7 +204,7 @@ START_TEST(crc32c_may_be_continued_at_any_byte)
 {
     uint8_t bytes[300];
     for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)next_random();
+        bytes[i] = (uint8_t)gx_random_next(&random_state);
     gx_simd_use(GX_SIMD_PORTABLE);
     uint32_t wanted = gx_simd_crc32c(0, bytes, sizeof(bytes));
     FOR_EACH_LEVEL(level)
@@ -270,9 +265,5 @@ int main(void)
     tcase_add_test(tc, threads_that_come_first_at_once_all_get_the_best_level);
     tcase_add_test(tc, no_level_above_the_processors_is_used);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

@@ -18,20 +18,6 @@ static bool remove_file(const char *path, const void *arg)
     return unlink(path) == 0;
 }
 
-static bool flip_middle(const char *path, const void *arg)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct stat info;
-    ck_assert(fd >= 0 && fstat(fd, &info) == 0);
-    uint8_t byte;
-    off_t at = info.st_size * *(const int *)arg / 100;
-    ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
-    byte ^= 0x40;
-    ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
-    close(fd);
-    return true;
-}
-
 /* ---------------------------------------------------------------- files */
 
 START_TEST(a_flush_empties_the_log_of_writes_and_no_log_shows_a_key)
@@ -63,7 +49,7 @@ static void fill(struct gx_store *store, bool flush)
     struct gx_store_batch *batch = new_batch(store);
     for (uint32_t i = 0; i < N_ROWS; i++) {
         for (size_t j = 0; j < sizeof(row); j++)
-            row[j] = (uint8_t)next_random();
+            row[j] = (uint8_t)gx_random_next(&random_state);
         char key[32];
         int len = snprintf(key, sizeof(key), "SECRET-KEY-%08u", i);
         gx_store_batch_put(batch, GX_CF_EMB, (struct gx_slice){(uint8_t *)key, (size_t)len},
@@ -188,11 +174,6 @@ START_TEST(what_is_committed_is_on_the_disk)
     gx_store_close(store);
 }
 END_TEST
-
-static enum gx_status fail_one(void *arg, uint64_t ordinal)
-{
-    return ordinal == *(const uint64_t *)arg ? GX_E_FULL : GX_OK;
-}
 
 static const char *key_of(int round, int i)
 {
@@ -370,32 +351,9 @@ START_TEST(a_file_size_limit_is_a_full_disk)
 }
 END_TEST
 
-/* A small file system in place of base_path, in a mount namespace of this test's own. Not everybody may have one. */
-static bool mount_small(const char *size)
-{
-    char options[32];
-    snprintf(options, sizeof(options), "size=%s", size);
-    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-        mount("none", base_path, "tmpfs", 0, options) == 0)
-        return true;
-    fprintf(stderr, "no right to mount a small file system: %s\n", strerror(errno));
-    return false;
-}
-
-static void fill_disk(const char *path)
-{
-    static const char zeros[4096];
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    while (write(fd, zeros, sizeof(zeros)) > 0)
-        ;
-    ck_assert_int_eq(errno, ENOSPC);
-    close(fd);
-}
-
 static void enlarge_mount(void)
 {
-    ck_assert_int_eq(mount("none", base_path, "tmpfs", MS_REMOUNT, "size=256m"), 0);
+    ck_assert_int_eq(mount("none", gx_suite_folder(), "tmpfs", MS_REMOUNT, "size=256m"), 0);
 }
 
 START_TEST(a_full_disk_refuses_and_loses_nothing)
@@ -404,7 +362,7 @@ START_TEST(a_full_disk_refuses_and_loses_nothing)
         return;
     assert_ok(gx_store_create(dir, &err));
     assert_full_is_survived(enlarge_mount);
-    umount2(base_path, MNT_DETACH);
+    umount2(gx_suite_folder(), MNT_DETACH);
 }
 END_TEST
 
@@ -414,7 +372,7 @@ START_TEST(a_store_that_has_no_room_to_open_is_refused)
         return;
     struct gx_store *store;
     char ballast[320];
-    snprintf(ballast, sizeof(ballast), "%s/ballast", base_path);
+    snprintf(ballast, sizeof(ballast), "%s/ballast", gx_suite_folder());
     fill_disk(ballast);
     assert_status(gx_store_create(dir, &err), GX_E_FULL);
     ck_assert_int_eq(unlink(ballast), 0);
@@ -426,7 +384,7 @@ START_TEST(a_store_that_has_no_room_to_open_is_refused)
     ck_assert_int_eq(count_files("", NULL, NULL), before);
     ck_assert_int_eq(unlink(ballast), 0);
     gx_store_close(open_store());
-    umount2(base_path, MNT_DETACH);
+    umount2(gx_suite_folder(), MNT_DETACH);
 }
 END_TEST
 
@@ -476,5 +434,5 @@ int main(void)
     tcase_add_test(tests, a_creation_that_failed_can_be_repeated);
     tcase_add_test(tests, limits_on_cache_and_rate_are_taken);
     suite_add_tcase(suite, tests);
-    return run_suite(suite);
+    return gx_suite_run_in_folder(suite);
 }

@@ -6,18 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "random.h"
+#include "suite.h"
+
 #define SEED 3
 #define MAX  2000
 
 static uint64_t random_state = SEED;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static struct gx_hit hits[MAX], heap[MAX];
 static const struct gx_hit *scores_of_slots = hits; /* while slots are 0, 1, 2, … */
@@ -52,7 +47,7 @@ static int by_score_then_tie(const void *x, const void *y)
 static void fill(size_t n, uint64_t n_scores)
 {
     for (size_t i = 0; i < n; i++)
-        hits[i] = (struct gx_hit){(double)(next_random() % n_scores) / 1000 - 0.3, (uint32_t)i};
+        hits[i] = (struct gx_hit){(double)(gx_random_next(&random_state) % n_scores) / 1000 - 0.3, (uint32_t)i};
 }
 
 static void compare_with_sorting(gx_topk_tie *order, int (*compare)(const void *, const void *))
@@ -61,7 +56,7 @@ static void compare_with_sorting(gx_topk_tie *order, int (*compare)(const void *
     static struct gx_hit sorted[MAX];
     for (int round = 0; round < 30; round++)
         for (size_t i = 0; i < GX_COUNT_OF(ks); i++) {
-            size_t n = next_random() % MAX;
+            size_t n = gx_random_next(&random_state) % MAX;
             fill(n, round % 2 ? 7 : 1000000007); /* many ties, or hardly any */
             struct gx_topk top;
             gx_topk_init(&top, heap, ks[i], order, &n_ties);
@@ -98,7 +93,7 @@ START_TEST(the_order_of_arrival_does_not_matter)
     fill(MAX, 5);
     for (int round = 0; round < 20; round++) {
         for (size_t i = MAX - 1; i > 0; i--) {
-            size_t j = next_random() % (i + 1);
+            size_t j = gx_random_next(&random_state) % (i + 1);
             struct gx_hit hit = hits[i];
             hits[i] = hits[j];
             hits[j] = hit;
@@ -196,9 +191,5 @@ int main(void)
     tcase_add_test(tc, nothing_wanted_or_nothing_offered_gives_nothing);
     tcase_add_test(tc, a_tie_function_without_an_opinion_leaves_it_to_the_slots);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

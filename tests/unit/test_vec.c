@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "random.h"
 #include "simd.h"
+#include "suite.h"
 
 #define SEED    5
 #define MAX_DIM 4096
@@ -15,19 +17,11 @@
 static struct gx_err err;
 static uint64_t random_state = SEED;
 
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
 static void fill(float *row, size_t dim, double scale)
 {
     for (size_t i = 0; i < dim; i++)
-        row[i] = (float)(((double)(next_random() % 2000001) / 1e6 - 1.0) * scale);
-    row[next_random() % dim] = (float)scale; /* not all zero */
+        row[i] = (float)(((double)(gx_random_next(&random_state) % 2000001) / 1e6 - 1.0) * scale);
+    row[gx_random_next(&random_state) % dim] = (float)scale; /* not all zero */
 }
 
 static double length(const float *row, size_t dim)
@@ -173,7 +167,7 @@ START_TEST(bytes_are_little_endian_and_come_back_bit_by_bit)
     ck_assert_mem_eq(bytes + 1, "\x00\x00\x20\xc0", 4);
     for (int round = 0; round < 100; round++) {
         for (size_t i = 0; i < sizeof(bytes); i++)
-            bytes[i] = (uint8_t)next_random(); /* NaNs with a payload as well */
+            bytes[i] = (uint8_t)gx_random_next(&random_state); /* NaNs with a payload as well */
         size_t shift = (size_t)round % 2;
         gx_vec_from_le(bytes + shift, 100, values);
         gx_vec_to_le(values, 100, again + shift);
@@ -196,9 +190,5 @@ int main(void)
     tcase_add_test(tc, a_cosine_is_never_outside_its_range);
     tcase_add_test(tc, bytes_are_little_endian_and_come_back_bit_by_bit);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return gx_suite_run(suite);
 }

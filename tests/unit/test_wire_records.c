@@ -313,6 +313,16 @@ START_TEST(ticket_requests_are_read_as_asked)
     ck_assert_uint_eq(number, 42);
     one.ticket_id = bytes_nul("T-00000042");
     assert_refused(gx_wire_expunge_decode_ticket(pack(&one), &t.arena, &number, &t.err), GX_E_INVALID, "ticket_id");
+    Indexd__V1__GetCertificateRequest certificate;
+    indexd__v1__get_certificate_request__init(&certificate);
+    ck_assert_int_eq(gx_wire_expunge_decode_certificate(pack(&certificate), &t.arena, &number, &t.err), GX_OK);
+    ck_assert_uint_eq(number, 0); /* the key only */
+    certificate.ticket_id = bytes("T-00000042");
+    ck_assert_int_eq(gx_wire_expunge_decode_certificate(pack(&certificate), &t.arena, &number, &t.err), GX_OK);
+    ck_assert_uint_eq(number, 42);
+    certificate.ticket_id = bytes("T-0");
+    assert_refused(gx_wire_expunge_decode_certificate(pack(&certificate), &t.arena, &number, &t.err), GX_E_INVALID,
+                   "ticket_id");
     Indexd__V1__ListTicketsRequest page;
     indexd__v1__list_tickets_request__init(&page);
     ck_assert_int_eq(gx_wire_expunge_decode_tickets(pack(&page), &t.arena, &in, &t.err), GX_OK);

@@ -325,9 +325,14 @@ START_TEST(ticket_says_what_was_reached)
 {
     struct gx_wire_reply reply;
     struct gx_ticket whole = make_ticket();
-    gx_wire_expunge_build_ticket(&whole, &reply);
+    struct gx_slice backups[] = {gx_slice_text("B-00000001"), gx_slice_text("B-00000007")};
+    whole.backups = backups;
+    whole.n_backups = 2;
+    ck_assert_int_eq(gx_wire_expunge_build_ticket(&whole, &t.arena, &reply, &t.err), GX_OK);
     Indexd__V1__Ticket *one = send_and_read(&reply, &indexd__v1__ticket__descriptor);
     assert_ticket(one);
+    ck_assert_uint_eq(one->n_backups, 2);
+    ck_assert(gx_slice_equal((struct gx_slice){one->backups[1].data, one->backups[1].len}, backups[1]));
     protobuf_c_message_free_unpacked(&one->base, NULL);
     struct gx_ticket two[2] = {whole, whole};
     ck_assert_int_eq(gx_wire_expunge_build_tickets(two, 2, 41, &t.arena, &reply, &t.err), GX_OK);
@@ -341,17 +346,28 @@ END_TEST
 START_TEST(expungement_without_ticket_has_none)
 {
     struct gx_wire_reply reply;
-    struct gx_expunge_out out = {
-        .has_ticket = true, .ticket = make_ticket(), .n_records = 3, .n_unmatched = 1, .epoch = 7};
-    gx_wire_expunge_build(&out, &reply);
+    struct gx_expunge_outcome outcomes[3] = {
+        {.n_records = 3}, {.expunged_before = true}, {.hold_ref = gx_slice_text("hold 9")}};
+    struct gx_expunge_out out = {.has_ticket = true,
+                                 .ticket = make_ticket(),
+                                 .n_records = 3,
+                                 .n_unmatched = 1,
+                                 .epoch = 7,
+                                 .outcomes = outcomes,
+                                 .n_outcomes = 3};
+    ck_assert_int_eq(gx_wire_expunge_build(&out, &t.arena, &reply, &t.err), GX_OK);
     Indexd__V1__ExpungeResponse *m = send_and_read(&reply, &indexd__v1__expunge_response__descriptor);
     ck_assert(m->records == 3 && m->unmatched_ids == 1 && m->epoch == 7 && m->ticket != NULL);
     assert_ticket(m->ticket);
     protobuf_c_message_free_unpacked(&m->base, NULL);
     out.has_ticket = false;
-    gx_wire_expunge_build(&out, &reply);
+    ck_assert_int_eq(gx_wire_expunge_build(&out, &t.arena, &reply, &t.err), GX_OK);
     m = send_and_read(&reply, &indexd__v1__expunge_response__descriptor);
     ck_assert(m->ticket == NULL && m->records == 3);
+    ck_assert_uint_eq(m->n_outcomes, 3);
+    ck_assert(m->outcomes[0]->records == 3 && !m->outcomes[0]->expunged_before);
+    ck_assert(m->outcomes[1]->records == 0 && m->outcomes[1]->expunged_before);
+    ck_assert(reads(m->outcomes[2]->hold_ref, "hold 9") && !m->outcomes[2]->expunged_before);
     protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 END_TEST

@@ -1,0 +1,148 @@
+/* One list of jobs, oldest first. Callers count as busy cores; a helper goes to the oldest job while there is a core
+ * that nobody uses, and leaves between two parts when callers need all of them. What can go wrong: no helpers (none
+ * were started, all are elsewhere): the caller does everything alone. */
+#include "crew.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct job {
+    struct job *next;
+    gx_crew_work *work;
+    void *arg;
+    size_t n_parts;
+    atomic_size_t next_part;
+    size_t n_joined;  /* helpers that ever came: the next one's number less one; guarded by lock */
+    size_t n_helpers; /* that are at it; guarded by lock */
+    pthread_cond_t left;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t threads[GX_CREW_MAX];
+    size_t cores, n_threads;
+    struct job *jobs;
+    atomic_size_t n_callers, n_helping; /* changed under lock, read without */
+    bool stopping;
+} crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static bool has_idle_core(void)
+{
+    return atomic_load(&crew.n_callers) + atomic_load(&crew.n_helping) < crew.cores;
+}
+
+/* The oldest job that has parts left and room for another member. */
+static struct job *find_job(void)
+{
+    for (struct job *job = crew.jobs; job != NULL; job = job->next)
+        if (job->n_joined + 1 < GX_MIN(crew.cores, (size_t)GX_CREW_MAX) && atomic_load(&job->next_part) < job->n_parts)
+            return job;
+    return NULL;
+}
+
+static void help(struct job *job, size_t member)
+{
+    size_t part;
+    while (atomic_load(&crew.n_callers) + atomic_load(&crew.n_helping) <= crew.cores &&
+           (part = atomic_fetch_add(&job->next_part, 1)) < job->n_parts)
+        job->work(job->arg, member, part);
+}
+
+static void *serve(void *arg)
+{
+    (void)pthread_setname_np(pthread_self(), "indexd-crew");
+    (void)arg;
+    pthread_mutex_lock(&crew.lock);
+    while (!crew.stopping) {
+        struct job *job = has_idle_core() ? find_job() : NULL;
+        if (job == NULL) {
+            pthread_cond_wait(&crew.wake, &crew.lock);
+            continue;
+        }
+        size_t member = ++job->n_joined;
+        job->n_helpers++;
+        atomic_fetch_add(&crew.n_helping, 1);
+        pthread_mutex_unlock(&crew.lock);
+        help(job, member);
+        pthread_mutex_lock(&crew.lock);
+        atomic_fetch_sub(&crew.n_helping, 1);
+        if (--job->n_helpers == 0)
+            pthread_cond_signal(&job->left);
+    }
+    pthread_mutex_unlock(&crew.lock);
+    return NULL;
+}
+
+enum gx_status gx_crew_start(size_t cores, struct gx_err *err)
+{
+    assert(crew.n_threads == 0);
+    crew.cores = GX_MIN(cores, (size_t)GX_CREW_MAX);
+    crew.stopping = false;
+    while (crew.n_threads + 1 < crew.cores) {
+        int e = pthread_create(&crew.threads[crew.n_threads], NULL, serve, NULL);
+        if (e != 0) {
+            gx_crew_stop();
+            return gx_err_errno(err, e, "start a helping thread");
+        }
+        crew.n_threads++;
+    }
+    return GX_OK;
+}
+
+void gx_crew_stop(void)
+{
+    pthread_mutex_lock(&crew.lock);
+    crew.stopping = true;
+    pthread_cond_broadcast(&crew.wake);
+    pthread_mutex_unlock(&crew.lock);
+    for (size_t i = 0; i < crew.n_threads; i++)
+        pthread_join(crew.threads[i], NULL);
+    crew.n_threads = 0;
+}
+
+size_t gx_crew_members(void)
+{
+    return crew.n_threads + 1;
+}
+
+static void post(struct job *job)
+{
+    struct job **end = &crew.jobs;
+    pthread_mutex_lock(&crew.lock);
+    atomic_fetch_add(&crew.n_callers, 1);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = job;
+    if (has_idle_core())
+        pthread_cond_broadcast(&crew.wake);
+    pthread_mutex_unlock(&crew.lock);
+}
+
+static void take_back(struct job *job)
+{
+    struct job **at = &crew.jobs;
+    pthread_mutex_lock(&crew.lock);
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    while (job->n_helpers > 0)
+        pthread_cond_wait(&job->left, &crew.lock);
+    atomic_fetch_sub(&crew.n_callers, 1);
+    if (crew.jobs != NULL)
+        pthread_cond_broadcast(&crew.wake);
+    pthread_mutex_unlock(&crew.lock);
+}
+
+void gx_crew_run(gx_crew_work *work, void *arg, size_t n_parts)
+{
+    struct job job = {.work = work, .arg = arg, .n_parts = n_parts, .left = PTHREAD_COND_INITIALIZER};
+    bool alone = crew.n_threads == 0 || n_parts < 2;
+    if (!alone)
+        post(&job);
+    for (size_t part; (part = atomic_fetch_add(&job.next_part, 1)) < n_parts;)
+        work(arg, 0, part);
+    if (!alone)
+        take_back(&job);
+    pthread_cond_destroy(&job.left);
+}
