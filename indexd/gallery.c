@@ -495,28 +495,21 @@ static void make_index(struct gx_galleries *galleries, struct gx_gallery *g, con
     gx_engine_unref(index.engine);
 }
 
-/* The saved index, or none: its absence only costs the indexer work. */
-static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
+/* The saved index, if there is one of this gallery that fits its rows. */
+static bool load_saved(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
 {
-    struct gx_engine_spec spec;
     struct gx_index_file_info info;
     struct gx_err err;
     char path[1100];
-    /* As if it had been hnsw: near the bound between the two, what was saved is taken. */
-    if (gx_gallery_spec(galleries, g, g->meta.engine, "hnsw", &spec, &err) != GX_OK ||
-        index_path(galleries, g, path, &err) != GX_OK)
-        return;
-    if (spec.exhaustive && gx_rows_live(g->rows) >= spec.train_min)
-        make_index(galleries, g, &spec);
-    if (!spec.saves)
-        return;
+    if (!spec->saves || index_path(galleries, g, path, &err) != GX_OK)
+        return false;
     struct gx_index index = {0};
-    enum gx_status status = gx_index_file_read(path, &spec, g->meta.dim, g->rows, gx_indexer_threads(), &g->meta.uuid,
+    enum gx_status status = gx_index_file_read(path, spec, g->meta.dim, g->rows, gx_indexer_threads(), &g->meta.uuid,
                                                &index.engine, &info, &err);
     if (status != GX_OK) {
         if (status != GX_E_NOT_FOUND)
             gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"%s\"", g->meta.number, err.text);
-        return;
+        return false;
     }
     /* Of a newer state than the store: an older copy of the store was put back, and the numbers of its rows are given
      * again. */
@@ -524,13 +517,27 @@ static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
         gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"it is newer than the store\"",
                     g->meta.number);
         gx_engine_unref(index.engine);
-        return;
+        return false;
     }
     index.until = gx_rows_lower_bound(g->rows, info.last_rno + 1);
     index.trained_from = info.trained_from;
     g->build_took_us = (int64_t)info.entries * BUILD_US_GUESS;
     gx_gallery_count_dead(g, &index);
     set_index(g, &index);
+    return true;
+}
+
+/* The saved index, or one that is quickly made, or none: its absence only costs the indexer work. */
+static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
+{
+    struct gx_engine_spec spec;
+    struct gx_err err;
+    /* As if it had been hnsw: near the bound between the two, what was saved is taken. */
+    if (gx_gallery_spec(galleries, g, g->meta.engine, "hnsw", &spec, &err) == GX_OK && load_saved(galleries, g, &spec))
+        return;
+    if (gx_gallery_spec(galleries, g, g->meta.engine, "", &spec, &err) == GX_OK && spec.exhaustive &&
+        gx_rows_live(g->rows) >= spec.train_min)
+        make_index(galleries, g, &spec);
 }
 
 enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)

@@ -17,7 +17,8 @@ name_of() {
 }
 
 # The programs, those that take longest first: else one of them runs alone at the end.
-longest="test_kill test_erase_steps test_faults test_erase test_store_erase test_engines test_bulk test_memory"
+longest="test_kill test_erase_steps test_faults test_erase test_store_erase test_build test_engines test_search test_bulk"
+longest="$longest test_memory test_store_erase_traps test_scan test_start"
 in_order() {
     local name program
     for name in $longest; do
@@ -38,7 +39,7 @@ limits() {
     [ -n "${INDEXD_TEST_LONG:-}" ] && factor=$((factor * 10))
     case $1 in
     unit/*) program_s=600 check_s=90 ;;
-    path/*) program_s=900 check_s=180 ;;
+    path/*) program_s=1800 check_s=600 ;;
     fuzz/*) program_s=$((FUZZ_SECONDS + 120)) check_s=0 ;;
     crash/*) program_s=1200 check_s=1140 ;;
     *) program_s=1200 check_s=300 ;;
