@@ -70,7 +70,8 @@ if [ "$mode" = full ]; then
     # tells the tests. The files about FAISS stay out, and the one that makes people without any thread.
     export INDEXD_TEST_ENGINE=flat
     tests "unit tests, thread" SAN=thread SKIP="unit/test_engine_faiss unit/test_engine_faiss_file unit/test_people" test-unit
-    tests "path tests, thread" SAN=thread test-path
+    # What a server refuses to start on, and lists that one client works off, race with nobody.
+    tests "path tests, thread" SAN=thread SKIP="path/test_start path/test_bulk path/test_doctor" test-path
     unset INDEXD_TEST_ENGINE
     tests "fuzzers" fuzz
     if [ -x bench/demo.sh ]; then
