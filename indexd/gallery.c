@@ -1,11 +1,5 @@
-/* One gallery: its rows in memory, its index, and what was removed and must still be forgotten.
- *
- * The path of loading: emb and rec of the store, side by side -> rows -> counts of the other families -> quarantine ->
- * saved index, when it is whole and of this gallery -> loaded. What can go wrong: a damaged row or families that
- * disagree fail the load with the reason (the gallery stays NOT_SERVING, nothing is dropped silently); an unusable
- * saved index costs a rebuild, never an answer. */
+/* One gallery: its rows in memory, its index, and what was removed and must still be forgotten. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -13,12 +7,9 @@
 
 #include "clock.h"
 #include "file.h"
-#include "hold_private.h"
+#include "gallery_private.h"
 #include "index_file.h"
-#include "log.h"
 
-/* A row's share of the slowest build (HNSW), until one was measured. */
-#define BUILD_US_GUESS 500
 #define REMOVE_AT_ONCE 256 /* rows that an engine forgets while it keeps searches waiting */
 
 static enum gx_status new_rows(const struct gx_gallery_meta *meta, const char *rows_dir, struct gx_rows **out,
@@ -328,8 +319,8 @@ void gx_gallery_count_dead(struct gx_gallery *gallery, struct gx_index *index)
 
 /* --- the saved index --- */
 
-static enum gx_status index_path(const struct gx_galleries *galleries, const struct gx_gallery *gallery, char out[1100],
-                                 struct gx_err *err)
+enum gx_status gx_gallery_index_path(const struct gx_galleries *galleries, const struct gx_gallery *gallery,
+                                     char out[1100], struct gx_err *err)
 {
     char name[64], uuid[37];
     gx_keys_uuid_text(&gallery->meta.uuid, uuid);
@@ -340,7 +331,7 @@ static enum gx_status index_path(const struct gx_galleries *galleries, const str
 enum gx_status gx_gallery_save_index(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)
 {
     char path[1100];
-    GX_TRY(index_path(galleries, gallery, path, err));
+    GX_TRY(gx_gallery_index_path(galleries, gallery, path, err));
     struct gx_index *index = &gallery->index; /* unchanged while the caller holds `change` */
     if (index->engine == NULL || !index->engine->spec.saves || index->until == 0)
         return GX_OK;
@@ -367,7 +358,7 @@ static bool is_absent(const char *path)
 enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)
 {
     char path[1100], temporary[1110];
-    GX_TRY(index_path(galleries, gallery, path, err));
+    GX_TRY(gx_gallery_index_path(galleries, gallery, path, err));
     snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     /* Without a file there is nothing to fsync, unless an earlier removal was not made durable. */
     if (!gallery->drop_open && is_absent(path) && is_absent(temporary))
@@ -377,196 +368,4 @@ enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_g
     GX_TRY(gx_file_remove(path, err));
     gallery->drop_open = false;
     return GX_OK;
-}
-
-/* --- loading --- */
-
-/* One pair of iterators over the same keys. */
-struct loader {
-    struct gx_store_iter *emb, *rec;
-    float *row;
-    uint64_t n;
-};
-
-/* The id of a gallery's first record must be found under its hash: else the secret is another one than the ids were
- * hashed with, and no id would be found, nor an expunged one be refused. */
-static enum gx_status check_secret(struct gx_galleries *galleries, const struct gx_gallery *g,
-                                   const struct gx_record *record, uint64_t rno, struct gx_err *err)
-{
-    struct gx_key id;
-    uint8_t key[GX_KEY_ID_LEN];
-    struct gx_slice value;
-    struct gx_arena arena;
-    GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_RECORD, gx_slice_text(g->meta.name), record->record_id, &id, err));
-    gx_codec_id_key(g->meta.number, &id, key);
-    gx_arena_init(&arena, 65536);
-    enum gx_status status =
-        gx_store_get(galleries->store, GX_CF_BY_RECORD, (struct gx_slice){key, sizeof(key)}, &arena, &value, err);
-    bool same = status == GX_OK && value.len == 8 && gx_codec_get_u64(value.data) == rno;
-    gx_arena_fini(&arena);
-    if (status == GX_E_NOT_FOUND || (status == GX_OK && !same))
-        return gx_fail(err, GX_E_CORRUPT,
-                       "'%s/secret.key' is not the one that this data was written with: put it back "
-                       "from a backup",
-                       galleries->data_dir);
-    return status;
-}
-
-static enum gx_status load_one(struct gx_galleries *galleries, struct gx_gallery *g, struct loader *l,
-                               struct gx_slice key, struct gx_slice emb, struct gx_slice rec, struct gx_err *err)
-{
-    uint64_t rno = gx_codec_get_u64(key.data + 4);
-    struct gx_record record;
-    struct gx_row columns = {.rno = rno, .record = rec};
-    if (gx_codec_emb_decode(emb, g->meta.dim, l->row, err) != GX_OK)
-        return gx_err_wrap(err, "row %" PRIu64 " of family emb", rno);
-    if (gx_codec_record_decode(rec, &record, err) != GX_OK)
-        return gx_err_wrap(err, "row %" PRIu64 " of family rec", rno);
-    columns.captured_at_us = record.captured_at_us;
-    if (record.subject_id.len > 0)
-        GX_TRY(gx_keys_hash(&galleries->secret, GX_ID_SUBJECT, gx_slice_text(g->meta.name), record.subject_id,
-                            &columns.subject, err));
-    if (l->n++ == 0)
-        GX_TRY(check_secret(galleries, g, &record, rno, err));
-    return gx_rows_append(g->rows, l->row, &columns, err);
-}
-
-static enum gx_status load_rows(struct gx_galleries *galleries, struct gx_gallery *g, struct loader *l,
-                                struct gx_err *err)
-{
-    for (;;) {
-        bool more_emb, more_rec;
-        struct gx_slice emb_key, emb, rec_key, rec;
-        GX_TRY(gx_store_iter_next(l->emb, &more_emb, &emb_key, &emb, err));
-        GX_TRY(gx_store_iter_next(l->rec, &more_rec, &rec_key, &rec, err));
-        if (more_emb != more_rec || (more_emb && !gx_slice_equal(emb_key, rec_key)))
-            return gx_fail(err, GX_E_CORRUPT, "families emb and rec disagree after %" PRIu64 " rows", l->n);
-        if (!more_emb)
-            return GX_OK;
-        if (emb_key.len != GX_KEY_ROW_LEN)
-            return gx_fail(err, GX_E_CORRUPT, "family emb holds a key of %zu bytes", emb_key.len);
-        GX_TRY(load_one(galleries, g, l, emb_key, emb, rec, err));
-        if (l->n % 8192 == 0)
-            gx_rows_publish(g->rows);
-        if (atomic_load(&galleries->stopping))
-            return gx_fail(err, GX_E_UNAVAILABLE, "stopped while loading");
-    }
-}
-
-static enum gx_status count_keys(struct gx_galleries *galleries, enum gx_family family, struct gx_slice prefix,
-                                 uint64_t *out_n, struct gx_err *err)
-{
-    struct gx_store_iter *iter;
-    *out_n = 0;
-    GX_TRY(gx_store_iter_begin(galleries->store, family, prefix, (struct gx_slice){NULL, 0}, false, &iter, err));
-    enum gx_status status;
-    bool more;
-    do {
-        struct gx_slice key, value;
-        status = gx_store_iter_next(iter, &more, &key, &value, err);
-        *out_n += status == GX_OK && more;
-    } while (status == GX_OK && more);
-    gx_store_iter_end(iter);
-    return status;
-}
-
-static void set_index(struct gx_gallery *g, const struct gx_index *index)
-{
-    pthread_rwlock_wrlock(&g->lock);
-    g->index = *index;
-    pthread_rwlock_unlock(&g->lock);
-    atomic_store(&g->indexed_until, index->until);
-}
-
-/* An index without a file, made from the rows while the gallery is loaded: else searches would wait for it. */
-static void make_index(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
-{
-    struct gx_index index = {0};
-    struct gx_err err;
-    enum gx_status status = gx_engine_new(spec, g->meta.dim, g->rows, 0, &index.engine, &err);
-    if (status == GX_OK)
-        status = gx_indexer_add_all(galleries, g, &index, &err);
-    gx_gallery_set_building(g, UINT64_MAX);
-    if (status == GX_OK) {
-        set_index(g, &index);
-        return;
-    }
-    gx_log_warn("index_not_made", "gallery=%" PRIu32 " action=later reason=\"%s\"", g->meta.number, err.text);
-    gx_engine_unref(index.engine);
-}
-
-/* The saved index, if there is one of this gallery that fits its rows. */
-static bool load_saved(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
-{
-    struct gx_index_file_info info;
-    struct gx_err err;
-    char path[1100];
-    if (!spec->saves || index_path(galleries, g, path, &err) != GX_OK)
-        return false;
-    struct gx_index index = {0};
-    enum gx_status status = gx_index_file_read(path, spec, g->meta.dim, g->rows, gx_indexer_threads(), &g->meta.uuid,
-                                               &index.engine, &info, &err);
-    if (status != GX_OK) {
-        if (status != GX_E_NOT_FOUND)
-            gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"%s\"", g->meta.number, err.text);
-        return false;
-    }
-    /* Of a newer state than the store: an older copy of the store was put back, and the numbers of its rows are given
-     * again. */
-    if (info.epoch > galleries->opened_epoch || info.last_rno >= galleries->next_rno) {
-        gx_log_warn("index_unusable", "gallery=%" PRIu32 " action=rebuild reason=\"it is newer than the store\"",
-                    g->meta.number);
-        gx_engine_unref(index.engine);
-        return false;
-    }
-    index.until = gx_rows_lower_bound(g->rows, info.last_rno + 1);
-    index.trained_from = info.trained_from;
-    g->build_took_us = (int64_t)info.entries * BUILD_US_GUESS;
-    gx_gallery_count_dead(g, &index);
-    set_index(g, &index);
-    return true;
-}
-
-/* The saved index, or one that is quickly made, or none: its absence only costs the indexer work. */
-static void load_index(struct gx_galleries *galleries, struct gx_gallery *g)
-{
-    struct gx_engine_spec spec;
-    struct gx_err err;
-    /* As if it had been hnsw: near the bound between the two, what was saved is taken. */
-    if (gx_gallery_spec(galleries, g, g->meta.engine, "hnsw", &spec, &err) == GX_OK && load_saved(galleries, g, &spec))
-        return;
-    if (gx_gallery_spec(galleries, g, g->meta.engine, "", &spec, &err) == GX_OK && spec.exhaustive &&
-        gx_rows_live(g->rows) >= spec.train_min)
-        make_index(galleries, g, &spec);
-}
-
-enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err)
-{
-    struct loader l = {0};
-    uint8_t prefix_bytes[4];
-    gx_codec_put_u32(prefix_bytes, gallery->meta.number);
-    struct gx_slice prefix = {prefix_bytes, sizeof(prefix_bytes)}, none = {NULL, 0};
-    uint64_t n_ids = 0;
-    enum gx_status status = GX_OK;
-    l.row = malloc(gallery->meta.dim * sizeof(float));
-    if (l.row == NULL)
-        return gx_fail(err, GX_E_NOMEM, "load a gallery: out of memory");
-    GX_TRY_OUT(gx_store_iter_begin(galleries->store, GX_CF_EMB, prefix, none, false, &l.emb, err));
-    GX_TRY_OUT(gx_store_iter_begin(galleries->store, GX_CF_REC, prefix, none, false, &l.rec, err));
-    GX_TRY_OUT(load_rows(galleries, gallery, &l, err));
-    GX_TRY_OUT(count_keys(galleries, GX_CF_BY_RECORD, prefix, &n_ids, err));
-    if (n_ids != l.n) {
-        status = gx_fail(err, GX_E_CORRUPT, "family by_record holds %" PRIu64 " ids for %" PRIu64 " rows", n_ids, l.n);
-        goto out;
-    }
-    gx_rows_publish(gallery->rows);
-    GX_TRY_OUT(gx_hold_load(galleries, gallery, err)); /* before anybody may search */
-    load_index(galleries, gallery);
-    atomic_store(&gallery->loaded, true);
-out:
-    gx_store_iter_end(l.emb);
-    gx_store_iter_end(l.rec);
-    explicit_bzero(l.row, gallery->meta.dim * sizeof(float));
-    free(l.row);
-    return status;
 }

@@ -143,9 +143,6 @@ GX_MUST enum gx_status gx_gallery_new(const struct gx_gallery_meta *meta, const 
 void gx_gallery_ref(struct gx_gallery *gallery);
 void gx_gallery_unref(struct gx_gallery *gallery);
 
-/* Fills the rows from the store, checks that its families agree, and loads the saved index when it is usable. */
-GX_MUST enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err);
-
 /* The gallery of that name, referenced. GX_E_NOT_FOUND; with @loaded GX_E_UNAVAILABLE while it is loading. */
 GX_MUST enum gx_status gx_gallery_find(struct gx_galleries *galleries, struct gx_slice name, bool loaded,
                                        struct gx_gallery **out, struct gx_err *err);
@@ -190,10 +187,18 @@ uint64_t gx_gallery_clean_upto(struct gx_gallery *gallery);
 void gx_gallery_count_dead(struct gx_gallery *gallery, struct gx_index *index);
 
 /* The saved index: its path; writes it (caller holds change); deletes it durably (caller holds change). */
+GX_MUST enum gx_status gx_gallery_index_path(const struct gx_galleries *galleries, const struct gx_gallery *gallery,
+                                             char out[1100], struct gx_err *err);
 GX_MUST enum gx_status gx_gallery_save_index(struct gx_galleries *galleries, struct gx_gallery *gallery,
                                              struct gx_err *err);
 GX_MUST enum gx_status gx_gallery_drop_saved(struct gx_galleries *galleries, struct gx_gallery *gallery,
                                              struct gx_err *err);
+
+/* --- gallery_load.c --- */
+
+/* Fills the rows from the store, checks that its families agree, and loads the saved index when it is usable. A
+ * gallery that could not be loaded holds rows that are not published. Indexer thread; the crew helps. */
+GX_MUST enum gx_status gx_gallery_load(struct gx_galleries *galleries, struct gx_gallery *gallery, struct gx_err *err);
 
 /* --- writer.c: the ordered apply --- */
 

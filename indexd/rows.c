@@ -170,7 +170,8 @@ static uint64_t row_bytes(const struct gx_rows *rows, size_t record_len)
     return rows->stride_len + rows->columns_len / gx_rows_chunk_rows(rows) + record_len;
 }
 
-enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const struct gx_row *columns, struct gx_err *err)
+/* @row: NULL = zeros. */
+static enum gx_status append(struct gx_rows *rows, const float *row, const struct gx_row *columns, struct gx_err *err)
 {
     uint32_t slot = rows->appended;
     if (slot == SLOTS_MAX)
@@ -188,7 +189,8 @@ enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const stru
         return gx_fail(err, GX_E_NOMEM, "no memory for more records");
     if (columns->record.len > 0)
         memcpy(record, columns->record.data, columns->record.len);
-    memcpy((uint8_t *)chunk->floats + at * rows->stride_len, row, rows->dim * sizeof(float));
+    if (row != NULL)
+        memcpy((uint8_t *)chunk->floats + at * rows->stride_len, row, rows->dim * sizeof(float));
     chunk->rnos[at] = columns->rno;
     chunk->captured_at_us[at] = columns->captured_at_us;
     chunk->subjects[at] = columns->subject;
@@ -202,6 +204,25 @@ enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const stru
     atomic_fetch_add_explicit(&rows->bytes, row_bytes(rows, columns->record.len), memory_order_relaxed);
     rows->appended++;
     return GX_OK;
+}
+
+enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const struct gx_row *columns, struct gx_err *err)
+{
+    return append(rows, row, columns, err);
+}
+
+enum gx_status gx_rows_append_unfilled(struct gx_rows *rows, uint64_t rno, struct gx_slice record, struct gx_err *err)
+{
+    return append(rows, NULL, &(struct gx_row){.rno = rno, .record = record}, err);
+}
+
+float *gx_rows_fill(struct gx_rows *rows, uint32_t slot, int64_t captured_at_us, const struct gx_key *subject)
+{
+    struct gx_rows_chunk *chunk = gx_rows_chunk_of(rows, slot);
+    uint32_t at = gx_rows_place_of(rows, slot);
+    chunk->captured_at_us[at] = captured_at_us;
+    chunk->subjects[at] = *subject;
+    return (float *)(void *)((uint8_t *)chunk->floats + at * rows->stride_len);
 }
 
 void gx_rows_publish(struct gx_rows *rows)

@@ -32,6 +32,11 @@ void gx_rows_free(struct gx_rows *rows); /* wipes */
  * GX_E_FULL: the disk, where the floats are in a file. */
 GX_MUST enum gx_status gx_rows_append(struct gx_rows *rows, const float *row, const struct gx_row *columns,
                                       struct gx_err *err);
+/* The same without floats and columns other than number and record; fill says them before the slot is published. It
+ * returns the place of the floats, [dim], all zero. Different slots may be filled by several threads at a time. */
+GX_MUST enum gx_status gx_rows_append_unfilled(struct gx_rows *rows, uint64_t rno, struct gx_slice record,
+                                               struct gx_err *err);
+float *gx_rows_fill(struct gx_rows *rows, uint32_t slot, int64_t captured_at_us, const struct gx_key *subject);
 /* Writer: readers see everything appended so far; or forget everything appended since the last publish. */
 void gx_rows_publish(struct gx_rows *rows);
 void gx_rows_retract(struct gx_rows *rows);
