@@ -22,6 +22,7 @@
 #include "indexd/client.h"
 #include "indexd/v1/search.pb-c.h"
 #include "measure.h"
+#include "temp.h"
 
 #define GALLERY       "bench"
 #define EMBEDDER      "e", "1"
@@ -105,11 +106,8 @@ static void stop_server(void)
 
 static void begin_server(void)
 {
-    const char *tmp = getenv("TMPDIR");
     int status;
-    snprintf(server.base, sizeof(server.base), "%.40s/indexd-bench-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(server.base) == NULL)
-        die("make a directory");
+    gx_temp_folder("bench", server.base, sizeof(server.base));
     atexit(end_server); /* also when something fails */
     snprintf(server.data, sizeof(server.data), "%s/data", server.base);
     snprintf(server.config, sizeof(server.config), "%s/config", server.base);

@@ -319,28 +319,18 @@ static enum gx_status replay_gallery_deleted(struct gx_galleries *galleries, con
     return GX_OK;
 }
 
-/* The stages of a ticket: a store that does not know of them is an older copy, whose own files have to be erased again.
- * That certificates were issued since, gx_ledger_certificate says. */
-static enum gx_status replay_stage(struct gx_galleries *galleries, const struct gx_ledger_entry *entry,
-                                   struct gx_replay *replay, struct gx_err *err)
-{
-    (void)galleries;
-    (void)entry;
-    (void)replay;
-    (void)err;
-    return GX_OK;
-}
-
 static const struct {
     enum gx_ledger_type type;
-    gx_replay_apply *apply;
+    gx_replay_apply *apply; /* NULL: nothing follows from it */
 } handlers[] = {
     {GX_LEDGER_EXPUNGE, replay_expunge},
     {GX_LEDGER_HOLD, gx_hold_replay},
     {GX_LEDGER_RELEASE, gx_hold_replay},
-    {GX_LEDGER_ERASED, replay_stage},
-    {GX_LEDGER_VERIFIED, replay_stage},
-    {GX_LEDGER_FAILED, replay_stage},
+    /* A store that does not know of these is an older copy, whose own files have to be erased again. That certificates
+     * were issued since, gx_ledger_certificate says. */
+    {GX_LEDGER_ERASED, NULL},
+    {GX_LEDGER_VERIFIED, NULL},
+    {GX_LEDGER_FAILED, NULL},
     {GX_LEDGER_GALLERY_DELETED, replay_gallery_deleted},
     {GX_LEDGER_BACKUP, gx_backup_replay},
     {GX_LEDGER_BACKUP_GONE, gx_backup_replay},
@@ -351,7 +341,7 @@ static enum gx_status apply_entry(struct gx_galleries *galleries, const struct g
 {
     for (size_t i = 0; i < GX_COUNT_OF(handlers); i++)
         if (handlers[i].type == entry->type)
-            return handlers[i].apply(galleries, entry, replay, err);
+            return handlers[i].apply == NULL ? GX_OK : handlers[i].apply(galleries, entry, replay, err);
     return gx_fail(err, GX_E_FORMAT,
                    "'%s' holds entries of type %d, which this indexd cannot carry out: use a newer one",
                    galleries->ledger_path, (int)entry->type);

@@ -8,17 +8,16 @@
 #include "clock.h"
 #include "file.h"
 #include "log.h"
+#include "temp.h"
 
 #define SEED 7
 
 void gx_room_begin(struct gx_room *room)
 {
     struct gx_err err;
-    const char *tmp = getenv("TMPDIR");
     memset(room, 0, sizeof(*room));
     gx_log_set_level(GX_LOG_ERROR);
-    snprintf(room->dir, sizeof(room->dir), "%.40s/indexd-room-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    ck_assert_ptr_nonnull(mkdtemp(room->dir));
+    gx_temp_folder("room", room->dir, sizeof(room->dir));
     ck_assert_msg(gx_galleries_create(room->dir, NULL, &err) == GX_OK, "%s", err.text);
     ck_assert(gx_people_init(&room->people, SEED, GX_ROOM_DIM, 10000));
     gx_arena_init(&room->arena, (size_t)256 << 20);

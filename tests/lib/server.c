@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "temp.h"
 
 #define READY      "indexd: serving on "
 #define PATIENCE_S 120
@@ -144,11 +145,9 @@ static void read_exit(const struct gx_server *s, long from, int code, struct gx_
 
 void gx_server_begin(struct gx_server *server)
 {
-    const char *tmp = getenv("TMPDIR");
     struct gx_server_exit end;
     *server = (struct gx_server){.out = -1, .listen = "127.0.0.1:0"};
-    (void)snprintf(server->base, sizeof(server->base), "%.40s/indexd-test-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    ck_assert_ptr_nonnull(mkdtemp(server->base));
+    gx_temp_folder("test", server->base, sizeof(server->base));
     (void)snprintf(server->data, sizeof(server->data), "%s/data", server->base);
     (void)snprintf(server->log, sizeof(server->log), "%s/log", server->base);
     gx_server_command(server, (const char *const[]){"init", "--data", server->data, NULL}, &end);

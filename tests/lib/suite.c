@@ -1,4 +1,5 @@
 #include "suite.h"
+#include "temp.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -27,12 +28,7 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
 
 int gx_suite_run_in_folder(Suite *suite)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof(folder), "%.170s/indexd-suite-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(folder) == NULL) {
-        perror(folder);
-        return EXIT_FAILURE;
-    }
+    gx_temp_folder("suite", folder, sizeof(folder));
     int status = gx_suite_run(suite);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return status;

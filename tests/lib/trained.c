@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "temp.h"
 #include "vec.h"
 
 #define DIM     GX_TRAINED_DIM
@@ -82,11 +83,9 @@ struct gx_engine *gx_trained_new(const char *form)
 void gx_trained_begin(void)
 {
     struct gx_trained *t = &gx_trained;
-    const char *tmp = getenv("TMPDIR");
     gx_engine_thread_begin();
     make_rows();
-    snprintf(dir, sizeof(dir), "%.30s/indexd-faiss-XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    gx_temp_folder("faiss", dir, sizeof(dir));
     snprintf(t->path, sizeof(t->path), "%s/index", dir);
     for (int i = 0; i < GX_TRAINED_FORMS; i++) {
         static const size_t batches[] = {1, 7, 300, N - 308};

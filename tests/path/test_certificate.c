@@ -13,6 +13,7 @@
 #include "room.h"
 #include "routes.h"
 #include "rpc_scene.h"
+#include "temp.h"
 
 static struct gx_room room;
 static struct gx_app app;
@@ -229,9 +230,7 @@ static void expect(const char *arguments, enum gx_status status, const char *say
 
 static void begin_folder(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(folder, sizeof(folder), "%.30s/indexctl-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    gx_temp_folder("indexctl", folder, sizeof(folder));
 }
 
 static void flip(const char *name, long at)

@@ -8,6 +8,7 @@
 
 #include "file.h"
 #include "receipt.h"
+#include "temp.h"
 
 struct receipt_tools {
     char dir[64];
@@ -31,10 +32,8 @@ static void receipt_tools_pair(const char *dir, const char *name, struct gx_sign
 
 static void receipt_tools_begin(struct receipt_tools *t)
 {
-    const char *tmp = getenv("TMPDIR");
     *t = (struct receipt_tools){0};
-    (void)snprintf(t->dir, sizeof(t->dir), "%.30s/receipt-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(t->dir));
+    gx_temp_folder("receipt", t->dir, sizeof(t->dir));
     receipt_tools_pair(t->dir, "certificate", &t->signer);
     gx_arena_init(&t->arena, (size_t)64 << 20);
     t->ticket = (struct gx_ticket){.number = 42,

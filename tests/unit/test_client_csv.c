@@ -1,5 +1,6 @@
 /* Promises of client/indexctl_csv.h. */
 #include "indexctl_csv.h"
+#include "temp.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -164,10 +165,10 @@ END_TEST
 START_TEST(fields_that_are_written_are_read_again)
 {
     static const char *const ids[] = {"A-1", "a,b", "a;b", "\"", "say \"x\"", " a", "a ", "\xc3\x84"};
-    char path[] = "/tmp/indexd-test-XXXXXX";
-    int fd = mkstemp(path);
+    char path[128];
+    int fd = gx_temp_file("csv", path, sizeof(path));
     FILE *file = fdopen(fd, "w");
-    ck_assert(fd >= 0 && file != NULL);
+    ck_assert_ptr_nonnull(file);
     (void)fputs("x,record\n", file);
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         (void)fputs("1,", file);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "indexctl_lines.h"
+#include "temp.h"
 
 #define DIM 3
 
@@ -16,9 +17,7 @@ static char folder[64], path[128];
 
 static void begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(folder, sizeof(folder), "%.30s/client-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    gx_temp_folder("client", folder, sizeof(folder));
 }
 
 static void finish(void)

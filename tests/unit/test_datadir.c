@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "temp.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -115,9 +116,7 @@ static bool is_there(const char *name)
 
 static void set_up(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(base, sizeof(base), "%.40s/test_datadir.XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    ck_assert_ptr_nonnull(mkdtemp(base));
+    gx_temp_folder("datadir", base, sizeof(base));
     (void)snprintf(dir, sizeof(dir), "%s/data", base);
     ck_assert_int_eq(mkdir(dir, 0700), 0);
     for (size_t i = 0; i < GX_COUNT_OF(ours); i++)

@@ -1,5 +1,6 @@
 /* Promises of file.h. Each test has a folder of its own. */
 #include "file.h"
+#include "temp.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -25,8 +26,7 @@ static struct gx_err err;
 
 static void set_up(void)
 {
-    strcpy(dir, "/tmp/test_file.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    gx_temp_folder("file", dir, sizeof(dir));
     gx_arena_init(&arena, 1 << 22);
 }
 

@@ -7,15 +7,14 @@
 
 #include "file.h"
 #include "keys.h"
+#include "temp.h"
 
 static char dir[64], key_path[128], public_path[128];
 static struct gx_err err;
 
 static void begin(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(dir, sizeof(dir), "%.30s/keys-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    gx_temp_folder("keys", dir, sizeof(dir));
     (void)snprintf(key_path, sizeof(key_path), "%s/certificate.key", dir);
     (void)snprintf(public_path, sizeof(public_path), "%s/certificate.pub", dir);
 }

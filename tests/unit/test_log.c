@@ -1,5 +1,6 @@
 /* Promises of log.h. Each test sends its own stderr into a file. */
 #include "log.h"
+#include "temp.h"
 
 #include <check.h>
 #include <errno.h>
@@ -21,10 +22,7 @@ static void redirect(int fd)
 
 static void capture(void)
 {
-    char name[] = "/tmp/test_log.XXXXXX";
-    file = mkstemp(name);
-    ck_assert_int_ge(file, 0);
-    ck_assert_int_eq(unlink(name), 0);
+    file = gx_temp_nameless_file();
     redirect(file);
 }
 

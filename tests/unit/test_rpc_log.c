@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "log.h"
 #include "rpc_scene.h"
+#include "temp.h"
 
 #define CALL_LINES_MAX 20 /* a second */
 #define CORE_LINES_MAX 10
@@ -30,10 +31,7 @@ static const struct gx_route routes[] = {{"/l/Fail", GX_RPC_UNARY, GX_RPC_INLINE
 /* From here on stderr is a file. */
 static void start(void)
 {
-    char path[] = "/tmp/indexd-test-XXXXXX";
-    log_fd = mkstemp(path);
-    ck_assert_int_ge(log_fd, 0);
-    ck_assert_int_eq(unlink(path), 0);
+    log_fd = gx_temp_nameless_file();
     gx_rpc_scene_start(&scene, (struct gx_rpc_options){0}, routes, GX_COUNT_OF(routes), NULL);
     began_us = gx_clock_monotonic_us();
     ck_assert_int_ge(dup2(log_fd, STDERR_FILENO), 0);

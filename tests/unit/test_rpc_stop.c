@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "rpc_scene.h"
+#include "temp.h"
 
 #define NEVER INT64_C(3600000000) /* us of grace: longer than any test may take */
 
@@ -330,9 +331,9 @@ END_TEST
 
 START_TEST(unix_socket_is_for_its_owner_and_never_taken_from_a_running_server)
 {
-    char folder[] = "/tmp/indexd-test-XXXXXX", listen[64];
+    char folder[64], listen[80];
     struct stat st;
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    gx_temp_folder("socket", folder, sizeof(folder));
     (void)snprintf(listen, sizeof(listen), "unix:%s/socket", folder);
     const char *path = listen + strlen("unix:");
     start((struct gx_rpc_options){.listen = listen});

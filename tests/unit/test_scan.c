@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "temp.h"
 
 #define ROW  ((size_t)2048)
 #define SEED 0x243f6a8885a308d3u
@@ -19,9 +20,7 @@ static uint64_t state;
 
 static void set_up(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(dir, sizeof(dir), "%.40s/test_scan.XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    gx_temp_folder("scan", dir, sizeof(dir));
     state = SEED;
 }
 
