@@ -141,15 +141,19 @@ START_TEST(health_and_searches_of_a_few_rows_are_answered_while_every_worker_sea
     gx_served_create(&served, "few", "flat");
     gx_served_ok(gx_served_insert(served.client, &served.people, "few", 0, 100, NULL, NULL));
     gx_grpc_client_open(&beside, served.server.address);
-    struct gx_grpc_call *running = begin_long_call(GX_GRPC_CLIENT_PATIENT);
-    for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(ask_health(&beside, "", &code), SERVING);
-        gx_served_ok(gx_served_search(served.client, &served.people, "few", 17, NULL, &result));
-        ck_assert_uint_eq(result->answers[0].n_candidates, 50);
-        gx_client_result_free(result);
+    bool beside_it = false; /* a machine that is busy elsewhere may need some attempts to see it */
+    for (int attempt = 0; attempt < 20 && !beside_it; attempt++) {
+        struct gx_grpc_call *running = begin_long_call(GX_GRPC_CLIENT_PATIENT);
+        for (int i = 0; i < 3; i++) {
+            ck_assert_int_eq(ask_health(&beside, "", &code), SERVING);
+            gx_served_ok(gx_served_search(served.client, &served.people, "few", 17, NULL, &result));
+            ck_assert_uint_eq(result->answers[0].n_candidates, 50);
+            gx_client_result_free(result);
+        }
+        gx_grpc_client_cancel(running);
+        beside_it = gx_grpc_client_end_unary(running, NULL) == 1; /* it had not ended */
     }
-    gx_grpc_client_cancel(running);
-    ck_assert_int_eq(gx_grpc_client_end_unary(running, NULL), 1); /* it had not ended */
+    ck_assert_msg(beside_it, "what is brief waited for every long call");
     gx_grpc_client_close(&beside);
     end();
 }
