@@ -1,10 +1,16 @@
 /* One list of jobs, oldest first. Callers count as busy cores; a helper goes to the oldest job while there is a core
- * that nobody uses, and leaves between two parts when callers need all of them. What can go wrong: no helpers (none
- * were started, all are elsewhere): the caller does everything alone. */
+ * that nobody uses, and leaves between two parts when callers need all of them. Jobs aside do not count, and get
+ * helpers only while there are no others: a helper without work looks for that from time to time, not whenever a caller
+ * is done, since the next one mostly comes at once. What can go wrong: no helpers (none were started, all are
+ * elsewhere): the caller does everything alone. */
 #include "crew.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
+
+#define CALLER  ((uint64_t)1) /* as a member */
+#define LOOK_NS 20000000
 
 struct job {
     struct job *next;
@@ -12,8 +18,8 @@ struct job {
     void *arg;
     size_t n_parts;
     atomic_size_t next_part;
-    size_t n_joined;  /* helpers that ever came: the next one's number less one; guarded by lock */
-    size_t n_helpers; /* that are at it; guarded by lock */
+    bool aside;
+    uint64_t members; /* who is at it, a bit each; guarded by lock */
     pthread_cond_t left;
 };
 
@@ -32,21 +38,53 @@ static bool has_idle_core(void)
     return atomic_load(&crew.n_callers) + atomic_load(&crew.n_helping) < crew.cores;
 }
 
+static bool has_room(const struct job *job)
+{
+    size_t n_members = GX_MIN(crew.cores, (size_t)GX_CREW_MAX);
+    return (size_t)__builtin_popcountll(job->members) < n_members && atomic_load(&job->next_part) < job->n_parts;
+}
+
 /* The oldest job that has parts left and room for another member. */
-static struct job *find_job(void)
+static struct job *find_job(bool aside)
 {
     for (struct job *job = crew.jobs; job != NULL; job = job->next)
-        if (job->n_joined + 1 < GX_MIN(crew.cores, (size_t)GX_CREW_MAX) && atomic_load(&job->next_part) < job->n_parts)
+        if (job->aside == aside && has_room(job))
             return job;
     return NULL;
+}
+
+/* The job that this helper may take now. */
+static struct job *choose_job(void)
+{
+    struct job *job = has_idle_core() ? find_job(false) : NULL;
+    return job == NULL && atomic_load(&crew.n_callers) == 0 ? find_job(true) : job;
+}
+
+static bool may_stay(const struct job *job)
+{
+    size_t n_callers = atomic_load(&crew.n_callers);
+    return job->aside ? n_callers == 0 : n_callers + atomic_load(&crew.n_helping) <= crew.cores;
 }
 
 static void help(struct job *job, size_t member)
 {
     size_t part;
-    while (atomic_load(&crew.n_callers) + atomic_load(&crew.n_helping) <= crew.cores &&
-           (part = atomic_fetch_add(&job->next_part, 1)) < job->n_parts)
+    while (may_stay(job) && (part = atomic_fetch_add(&job->next_part, 1)) < job->n_parts)
         job->work(job->arg, member, part);
+}
+
+static void wait_for_job(void)
+{
+    struct timespec until;
+    if (find_job(true) == NULL) {
+        pthread_cond_wait(&crew.wake, &crew.lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LOOK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&crew.wake, &crew.lock, &until);
 }
 
 static void *serve(void *arg)
@@ -55,19 +93,20 @@ static void *serve(void *arg)
     (void)arg;
     pthread_mutex_lock(&crew.lock);
     while (!crew.stopping) {
-        struct job *job = has_idle_core() ? find_job() : NULL;
+        struct job *job = choose_job();
         if (job == NULL) {
-            pthread_cond_wait(&crew.wake, &crew.lock);
+            wait_for_job();
             continue;
         }
-        size_t member = ++job->n_joined;
-        job->n_helpers++;
+        uint64_t me = ~job->members & (job->members + 1); /* the first that is free */
+        job->members |= me;
         atomic_fetch_add(&crew.n_helping, 1);
         pthread_mutex_unlock(&crew.lock);
-        help(job, member);
+        help(job, (size_t)__builtin_ctzll(me));
         pthread_mutex_lock(&crew.lock);
         atomic_fetch_sub(&crew.n_helping, 1);
-        if (--job->n_helpers == 0)
+        job->members &= ~me;
+        if (job->members == CALLER)
             pthread_cond_signal(&job->left);
     }
     pthread_mutex_unlock(&crew.lock);
@@ -110,7 +149,7 @@ static void post(struct job *job)
 {
     struct job **end = &crew.jobs;
     pthread_mutex_lock(&crew.lock);
-    atomic_fetch_add(&crew.n_callers, 1);
+    atomic_fetch_add(&crew.n_callers, !job->aside);
     while (*end != NULL)
         end = &(*end)->next;
     *end = job;
@@ -126,17 +165,22 @@ static void take_back(struct job *job)
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
-    while (job->n_helpers > 0)
+    while (job->members != CALLER)
         pthread_cond_wait(&job->left, &crew.lock);
-    atomic_fetch_sub(&crew.n_callers, 1);
-    if (crew.jobs != NULL)
+    atomic_fetch_sub(&crew.n_callers, !job->aside);
+    if (find_job(false) != NULL)
         pthread_cond_broadcast(&crew.wake);
     pthread_mutex_unlock(&crew.lock);
 }
 
-void gx_crew_run(gx_crew_work *work, void *arg, size_t n_parts)
+static void run(gx_crew_work *work, void *arg, size_t n_parts, bool aside)
 {
-    struct job job = {.work = work, .arg = arg, .n_parts = n_parts, .left = PTHREAD_COND_INITIALIZER};
+    struct job job = {.work = work,
+                      .arg = arg,
+                      .n_parts = n_parts,
+                      .aside = aside,
+                      .members = CALLER,
+                      .left = PTHREAD_COND_INITIALIZER};
     bool alone = crew.n_threads == 0 || n_parts < 2;
     if (!alone)
         post(&job);
@@ -145,4 +189,14 @@ void gx_crew_run(gx_crew_work *work, void *arg, size_t n_parts)
     if (!alone)
         take_back(&job);
     pthread_cond_destroy(&job.left);
+}
+
+void gx_crew_run(gx_crew_work *work, void *arg, size_t n_parts)
+{
+    run(work, arg, n_parts, false);
+}
+
+void gx_crew_run_aside(gx_crew_work *work, void *arg, size_t n_parts)
+{
+    run(work, arg, n_parts, true);
 }

@@ -21,4 +21,8 @@ size_t gx_crew_members(void);
  * such work. Any thread; not from within work. */
 void gx_crew_run(gx_crew_work *work, void *arg, size_t n_parts);
 
+/* The same for work that can wait: helpers join while nobody runs anything else, and leave between two parts when
+ * somebody does. The caller works on and does not count as one of the cores that are at work. */
+void gx_crew_run_aside(gx_crew_work *work, void *arg, size_t n_parts);
+
 #endif

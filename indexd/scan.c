@@ -1,8 +1,9 @@
 /* Looks for byte patterns in the files of a directory that is in use.
  *
- * The path: list every regular file -> look at each, in pieces that overlap -> list again -> look at what is new or has
- * grown -> ... -> a listing with the same files as the one before. Bytes can only move between files (a compaction, a
- * rename) in that a file appears, and that shows in the next listing.
+ * The path: list every regular file -> look at each, in pieces that overlap, several files at a time while cores are
+ * idle -> list again -> look at what is new or has grown -> ... -> a listing with the same files as the one before.
+ * Bytes can only move between files (a compaction, a rename) in that a file appears, and that shows in the next
+ * listing.
  *
  * What can go wrong: a file vanishes before it is opened, or another one has its name by then: the next listing
  * decides; a file cannot be read: an error, never "not found"; the files never stand still: GX_E_STATE. */
@@ -12,11 +13,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crew.h"
 #include "scan_private.h"
 
 #define ROUNDS_MAX 20
@@ -38,21 +41,34 @@ struct listing {
     bool torn; /* a folder vanished meanwhile */
 };
 
-/* One call. */
-struct run {
-    const struct gx_scan *scan;
-    const char *dir;
-    gx_scan_stop *stop;
-    void *stop_arg;
-    struct gx_scan_result *out;
-    bool *seen; /* out->pattern_hit, or ours */
+/* Who looks at one file after the other. */
+struct looker {
+    struct run *run;
     uint8_t *buffer;
+    bool *seen; /* patterns that it has found */
     struct gx_scan_place places[GX_SCAN_LANES_MAX];
     const char *file; /* looked at now */
     struct gx_scan_piece piece;
     uint64_t known;   /* of it, so many bytes were looked at before */
     uint64_t counted; /* runs up to here are counted */
     bool any;         /* … when there are any */
+};
+
+/* One call. */
+struct run {
+    const struct gx_scan *scan;
+    const char *dir;
+    gx_scan_stop *stop;
+    void *stop_arg;
+    size_t n_lookers;
+    struct looker *lookers;
+    struct file **files; /* to be looked at in this round */
+    size_t n_files;
+    pthread_mutex_t lock; /* guards all below */
+    struct gx_scan_result *out;
+    bool missed; /* one of them is not the listed file any more */
+    enum gx_status status;
+    struct gx_err err;
 };
 
 /* --- making and ending --- */
@@ -107,75 +123,105 @@ void gx_scan_free(struct gx_scan *scan)
     free(scan);
 }
 
+static void end_looker(struct looker *l)
+{
+    for (size_t i = 0; i < l->run->scan->n_lanes; i++)
+        free(l->places[i].spread_bits);
+    if (l->buffer != NULL)
+        explicit_bzero(l->buffer, GX_SCAN_CARRY + GX_SCAN_PIECE);
+    free(l->buffer);
+    free(l->seen);
+}
+
+/* Makes what it works with, the first time; end_looker whatever the outcome. */
+static enum gx_status begin_looker(struct looker *l, struct gx_err *err)
+{
+    const struct gx_scan *scan = l->run->scan;
+    if (l->seen != NULL)
+        return GX_OK;
+    l->buffer = aligned_alloc(64, GX_SCAN_CARRY + GX_SCAN_PIECE);
+    bool ok = l->buffer != NULL;
+    for (size_t i = 0; i < scan->n_lanes && ok; i++) {
+        l->places[i].spread_bits = calloc(scan->lanes[i].n_windows / 64 + 1, sizeof(uint64_t));
+        ok = l->places[i].spread_bits != NULL;
+    }
+    if (ok)
+        l->seen = calloc(scan->n_patterns, sizeof(bool));
+    return l->seen != NULL ? GX_OK : gx_fail(err, GX_E_NOMEM, "scan files: out of memory");
+}
+
 static void end_run(struct run *r)
 {
-    for (size_t i = 0; i < r->scan->n_lanes; i++)
-        free(r->places[i].spread_bits);
-    if (r->buffer != NULL)
-        explicit_bzero(r->buffer, GX_SCAN_CARRY + GX_SCAN_PIECE);
-    free(r->buffer);
-    if (r->seen != r->out->pattern_hit)
-        free(r->seen);
+    for (size_t i = 0; i < r->n_lookers; i++)
+        end_looker(&r->lookers[i]);
+    free(r->lookers);
+    free(r->files);
+    pthread_mutex_destroy(&r->lock);
 }
 
 /* Call end_run whatever the outcome. */
-static enum gx_status begin_run(struct run *r, const struct gx_scan *scan, const char *dir, struct gx_scan_result *out,
-                                struct gx_err *err)
+static enum gx_status begin_run(struct run *r, const struct gx_scan *scan, const char *dir, size_t n_lookers,
+                                struct gx_scan_result *out, struct gx_err *err)
 {
-    *r = (struct run){.scan = scan, .dir = dir, .out = out};
+    *r = (struct run){.scan = scan, .dir = dir, .out = out, .lock = PTHREAD_MUTEX_INITIALIZER};
     *out =
         (struct gx_scan_result){.pattern_hit = out->pattern_hit, .filter = out->filter, .filter_arg = out->filter_arg};
-    r->buffer = aligned_alloc(64, GX_SCAN_CARRY + GX_SCAN_PIECE);
-    r->seen = out->pattern_hit != NULL ? out->pattern_hit : calloc(scan->n_patterns, sizeof(bool));
-    bool ok = r->buffer != NULL && r->seen != NULL;
-    for (size_t i = 0; i < scan->n_lanes && ok; i++) {
-        size_t n = scan->lanes[i].n_windows / 64 + 1;
-        r->places[i].spread_bits = calloc(n, sizeof(uint64_t));
-        ok = r->places[i].spread_bits != NULL;
-    }
-    if (!ok)
+    if (out->pattern_hit != NULL)
+        memset(out->pattern_hit, 0, scan->n_patterns * sizeof(bool));
+    r->lookers = calloc(n_lookers, sizeof(*r->lookers));
+    if (r->lookers == NULL)
         return gx_fail(err, GX_E_NOMEM, "scan files: out of memory");
-    memset(r->seen, 0, scan->n_patterns * sizeof(bool));
+    for (; r->n_lookers < n_lookers; r->n_lookers++)
+        r->lookers[r->n_lookers].run = r;
     return GX_OK;
 }
 
 /* --- one file --- */
 
-static void note_hit(void *arg, size_t pattern, uint64_t from, uint64_t until)
+static void count_hit(struct gx_scan_result *out, const char *file, size_t pattern, uint64_t from)
 {
-    struct run *r = arg;
-    if (r->out->filter != NULL) {
-        const struct gx_scan_piece *p = &r->piece;
-        size_t at = (size_t)(from - p->offset), end = (size_t)(until - p->offset);
-        const struct gx_scan_sight sight = {pattern, r->file, p->bytes, p->len, at, end, p->offset};
-        if (!r->out->filter(r->out->filter_arg, &sight))
-            return;
-    }
-    r->seen[pattern] = true;
-    if (until <= r->known)
-        return; /* told when the file was looked at before it grew */
-    bool apart = !r->any || from > r->counted;
-    r->counted = r->any ? GX_MAX(r->counted, until) : until;
-    r->any = true;
-    if (!apart)
-        return;
-    struct gx_scan_result *out = r->out;
     out->n_hits++;
     if (out->n_first == GX_SCAN_HITS_MAX)
         return;
     struct gx_scan_hit *hit = &out->first[out->n_first++];
     hit->pattern = pattern;
     hit->offset = from;
-    snprintf(hit->file, sizeof(hit->file), "%s", r->file);
+    snprintf(hit->file, sizeof(hit->file), "%s", file);
 }
 
-static void begin_file(struct run *r, const char *name, uint64_t from, uint64_t known)
+static void note_hit(void *arg, size_t pattern, uint64_t from, uint64_t until)
 {
-    r->file = name;
-    r->known = known;
-    r->any = false;
-    for (size_t i = 0; i < r->scan->n_lanes; i++)
-        r->places[i] = (struct gx_scan_place){.next = from, .spread_bits = r->places[i].spread_bits};
+    struct looker *l = arg;
+    struct gx_scan_result *out = l->run->out;
+    if (out->filter != NULL) {
+        const struct gx_scan_piece *p = &l->piece;
+        size_t at = (size_t)(from - p->offset), end = (size_t)(until - p->offset);
+        const struct gx_scan_sight sight = {pattern, l->file, p->bytes, p->len, at, end, p->offset};
+        if (!out->filter(out->filter_arg, &sight))
+            return;
+    }
+    bool apart = !l->any || from > l->counted;
+    bool counts = until > l->known; /* else it was told when the file was looked at before it grew */
+    if (counts) {
+        l->counted = l->any ? GX_MAX(l->counted, until) : until;
+        l->any = true;
+    }
+    l->seen[pattern] = true;
+    pthread_mutex_lock(&l->run->lock);
+    if (out->pattern_hit != NULL)
+        out->pattern_hit[pattern] = true;
+    if (counts && apart)
+        count_hit(out, l->file, pattern, from);
+    pthread_mutex_unlock(&l->run->lock);
+}
+
+static void begin_file(struct looker *l, const char *name, uint64_t from, uint64_t known)
+{
+    l->file = name;
+    l->known = known;
+    l->any = false;
+    for (size_t i = 0; i < l->run->scan->n_lanes; i++)
+        l->places[i] = (struct gx_scan_place){.next = from, .spread_bits = l->places[i].spread_bits};
 }
 
 static enum gx_status may_go_on(const struct run *r, struct gx_err *err)
@@ -218,30 +264,32 @@ static enum gx_status read_piece(int fd, const char *name, uint8_t *bytes, size_
     return GX_OK;
 }
 
-/* Looks at the open file from @known on. *out_until: how far. */
-static enum gx_status look_at(struct run *r, int fd, const char *name, uint64_t known, uint64_t *out_until,
-                              struct gx_err *err)
+/* Looks at the open file from @known on. *out_until: how far; *out_bytes: so many were read. */
+static enum gx_status look_at(struct looker *l, int fd, const char *name, uint64_t known, uint64_t *out_until,
+                              uint64_t *out_bytes, struct gx_err *err)
 {
+    const struct run *r = l->run;
     /* What was added may end a run that began before. */
     uint64_t offset = known > GX_SCAN_CARRY ? (known - GX_SCAN_CARRY) / 64 * 64 : 0;
     size_t kept = 0;
-    begin_file(r, name, offset, known);
+    *out_bytes = 0;
+    GX_TRY(begin_looker(l, err));
+    begin_file(l, name, offset, known);
     (void)posix_fadvise(fd, (off_t)offset, 0, POSIX_FADV_SEQUENTIAL);
     for (;;) {
         size_t n;
         GX_TRY(may_go_on(r, err));
-        GX_TRY(read_piece(fd, name, r->buffer + kept, GX_SCAN_PIECE, offset + kept, &n, err));
-        r->piece = (struct gx_scan_piece){r->buffer, kept + n, offset, n < GX_SCAN_PIECE};
-        const struct gx_scan_piece piece = r->piece;
+        GX_TRY(read_piece(fd, name, l->buffer + kept, GX_SCAN_PIECE, offset + kept, &n, err));
+        l->piece = (struct gx_scan_piece){l->buffer, kept + n, offset, n < GX_SCAN_PIECE};
         for (size_t i = 0; i < r->scan->n_lanes; i++)
-            gx_scan_lane_look(&r->scan->lanes[i], &r->places[i], &r->piece, r->seen, note_hit, r);
-        r->out->n_bytes += n;
-        *out_until = offset + piece.len;
-        if (piece.last)
+            gx_scan_lane_look(&r->scan->lanes[i], &l->places[i], &l->piece, l->seen, note_hit, l);
+        *out_bytes += n;
+        *out_until = offset + l->piece.len;
+        if (l->piece.last)
             return GX_OK;
-        size_t next = GX_MIN(piece.len, GX_SCAN_CARRY);
-        memmove(r->buffer, r->buffer + piece.len - next, next);
-        offset += piece.len - next;
+        size_t next = GX_MIN(l->piece.len, GX_SCAN_CARRY);
+        memmove(l->buffer, l->buffer + l->piece.len - next, next);
+        offset += l->piece.len - next;
         kept = next;
     }
 }
@@ -253,7 +301,7 @@ enum gx_status gx_scan_file(const struct gx_scan *scan, const char *path, struct
     uint64_t until;
     int fd = -1;
     enum gx_status status;
-    GX_TRY_OUT(begin_run(&r, scan, NULL, out, err));
+    GX_TRY_OUT(begin_run(&r, scan, NULL, 1, out, err));
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         status = gx_fail(err, GX_E_NOT_FOUND, "'%s' does not exist", path);
@@ -262,7 +310,7 @@ enum gx_status gx_scan_file(const struct gx_scan *scan, const char *path, struct
     GX_TRY_OUT(status);
     out->n_files = 1;
     out->rounds = 1;
-    status = look_at(&r, fd, path, 0, &until, err);
+    status = look_at(&r.lookers[0], fd, path, 0, &until, &out->n_bytes, err);
 out:
     if (fd >= 0)
         (void)close(fd);
@@ -396,13 +444,16 @@ static bool compare_listings(const struct listing *old, struct listing *list)
 }
 
 /* *out_missed: it is not the listed file any more. */
-static enum gx_status look_at_listed(struct run *r, struct file *f, bool *out_missed, struct gx_err *err)
+static enum gx_status look_at_listed(struct looker *l, struct file *f, bool *out_missed, uint64_t *out_bytes,
+                                     struct gx_err *err)
 {
     char path[PATH_MAX];
     struct stat info;
-    if ((size_t)snprintf(path, sizeof(path), "%s/%s", r->dir, f->name) >= sizeof(path))
+    *out_missed = false;
+    *out_bytes = 0;
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", l->run->dir, f->name) >= sizeof(path))
         return gx_fail(err, GX_E_IO, "the path of '%.100s' is too long to be scanned", f->name);
-    GX_TRY(may_go_on(r, err));
+    GX_TRY(may_go_on(l->run, err));
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) {
         *out_missed = true;
@@ -411,17 +462,60 @@ static enum gx_status look_at_listed(struct run *r, struct file *f, bool *out_mi
     if (fd < 0)
         return gx_err_errno(err, errno, "cannot read '%s' to look for what was erased", f->name);
     enum gx_status status = GX_OK;
-    if (fstat(fd, &info) != 0) {
+    if (fstat(fd, &info) != 0)
         status = gx_err_errno(err, errno, "cannot look at '%s'", f->name);
-    } else if (info.st_dev != f->dev || info.st_ino != f->ino || (uint64_t)info.st_size < f->looked) {
+    else if (info.st_dev != f->dev || info.st_ino != f->ino || (uint64_t)info.st_size < f->looked)
         *out_missed = true;
-    } else {
-        r->out->n_files += !f->is_open;
-        f->is_open = true;
-        status = look_at(r, fd, f->name, f->looked, &f->looked, err);
-    }
+    else
+        status = look_at(l, fd, f->name, f->looked, &f->looked, out_bytes, err);
     (void)close(fd);
     return status;
+}
+
+/* Part @at of a round: one file. */
+static void look_at_part(void *arg, size_t member, size_t at)
+{
+    struct run *r = arg;
+    struct file *f = r->files[at];
+    struct gx_err err;
+    bool missed;
+    uint64_t n_bytes;
+    pthread_mutex_lock(&r->lock);
+    bool goes_on = r->status == GX_OK;
+    pthread_mutex_unlock(&r->lock);
+    if (!goes_on)
+        return;
+    enum gx_status status = look_at_listed(&r->lookers[member], f, &missed, &n_bytes, &err);
+    pthread_mutex_lock(&r->lock);
+    r->missed = r->missed || missed;
+    r->out->n_bytes += n_bytes;
+    r->out->n_files += status == GX_OK && !missed && !f->is_open;
+    f->is_open = f->is_open || !missed;
+    if (status != GX_OK && r->status == GX_OK) {
+        r->status = status;
+        r->err = err;
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Those of the listing that have to be looked at. */
+static enum gx_status choose_files(struct run *r, const struct listing *list, gx_scan_skip *skip, void *skip_arg,
+                                   struct gx_err *err)
+{
+    free(r->files);
+    r->files = calloc(GX_MAX(list->n, (size_t)1), sizeof(struct file *));
+    if (r->files == NULL)
+        return gx_fail(err, GX_E_NOMEM, "scan files: out of memory");
+    r->n_files = 0;
+    r->out->n_skipped = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        struct file *f = &list->files[i];
+        if (skip != NULL && skip(skip_arg, f->name))
+            r->out->n_skipped++;
+        else if (!f->is_open || f->looked < f->size)
+            r->files[r->n_files++] = f;
+    }
+    return GX_OK;
 }
 
 /* One listing, worked through. *out_stable: it has the files of @old, which it replaces, and all were looked at. */
@@ -429,28 +523,23 @@ static enum gx_status work_through(struct run *r, struct listing *old, gx_scan_s
                                    bool *out_stable, struct gx_err *err)
 {
     struct listing list;
-    enum gx_status status;
-    GX_TRY_OUT(may_go_on(r, err));
-    status = list_dir(r->dir, &list, err);
+    GX_TRY(may_go_on(r, err));
+    enum gx_status status = list_dir(r->dir, &list, err);
     if (status != GX_OK) {
         free_listing(&list);
         return status;
     }
-    bool same = compare_listings(old, &list), missed = false;
+    bool same = compare_listings(old, &list);
     free_listing(old);
     *old = list;
     r->out->rounds++;
-    r->out->n_skipped = 0;
-    for (size_t i = 0; i < list.n; i++) {
-        struct file *f = &list.files[i];
-        if (skip != NULL && skip(skip_arg, f->name))
-            r->out->n_skipped++;
-        else if (!f->is_open || f->looked < f->size)
-            GX_TRY_OUT(look_at_listed(r, f, &missed, err));
-    }
-    *out_stable = same && !missed;
-out:
-    return status;
+    r->missed = false;
+    GX_TRY(choose_files(r, old, skip, skip_arg, err));
+    gx_crew_run_aside(look_at_part, r, r->n_files);
+    if (r->status != GX_OK && err != NULL)
+        *err = r->err;
+    *out_stable = same && !r->missed;
+    return r->status;
 }
 
 enum gx_status gx_scan_dir(const struct gx_scan *scan, const char *dir, gx_scan_skip *skip, void *skip_arg,
@@ -460,7 +549,7 @@ enum gx_status gx_scan_dir(const struct gx_scan *scan, const char *dir, gx_scan_
     struct listing list = {0};
     bool stable = false;
     enum gx_status status;
-    GX_TRY_OUT(begin_run(&r, scan, dir, out, err));
+    GX_TRY_OUT(begin_run(&r, scan, dir, gx_crew_members(), out, err));
     r.stop = stop;
     r.stop_arg = stop_arg;
     while (!stable) {

@@ -59,20 +59,21 @@ struct gx_scan_result {
     uint64_t n_hits;           /* runs found; one run that is in several patterns counts once */
     int rounds;                /* listings that were worked through */
     size_t n_first;
-    struct gx_scan_hit first[GX_SCAN_HITS_MAX]; /* the first hits, in the order in which they were found */
+    struct gx_scan_hit first[GX_SCAN_HITS_MAX]; /* those that were found first */
 };
 
-/* @file relative to the directory; true = leave it out. */
+/* @file relative to the directory; true = leave it out. From the caller's thread. */
 typedef bool gx_scan_skip(void *arg, const char *file);
-/* Asked before every file and every 256 KiB; true ends the scan with GX_E_CANCELLED. */
+/* Asked before every file and every 256 KiB; true ends the scan with GX_E_CANCELLED. It and the filter are called from
+ * any of the threads that look, several at a time. */
 typedef bool gx_scan_stop(void *arg);
 
 /* Looks at every regular file below @dir (links are not followed), while others may write there: lists, looks, lists
  * again, and looks at what is new or has changed, until a listing (name, inode) is the same as the one before; of files
  * that only grew, their length at the last listing is what counts. So nothing is missed that was moved from one file to
  * another meanwhile. GX_E_STATE: the files were not the same in any two of 20 listings; GX_E_IO names the file that
- * cannot be read; GX_E_CANCELLED; GX_E_NOMEM. @skip and @stop may be NULL. Blocks: some 0.2 s a GB that is in memory.
- */
+ * cannot be read; GX_E_CANCELLED; GX_E_NOMEM. @skip and @stop may be NULL. Blocks: some 0.3 s a GB that is in memory,
+ * of one core; idle ones help (crew.h), so not from within a crew's work. */
 GX_MUST enum gx_status gx_scan_dir(const struct gx_scan *scan, const char *dir, gx_scan_skip *skip, void *skip_arg,
                                    gx_scan_stop *stop, void *stop_arg, struct gx_scan_result *out, struct gx_err *err);
 

@@ -2,9 +2,9 @@
  *
  * The path: every @stride bytes of the file a word of 8 bytes is looked up in a sieve (a Bloom filter, the only thing
  * that most words meet), then in a table of the words that stand at every @step bytes of each pattern; where it is
- * known, the bytes around it are compared. Stride (a power of two) and step (odd) have no common factor, and stride x
- * step <= match - 7: so in every window that is equal, at whatever offsets, one pair of positions meets. Few patterns:
- * step 1 and a wide stride; many: a table that stays small.
+ * known, the bytes around it are compared. Stride and step have no common factor, and stride x step <= match - 7: so in
+ * every window that is equal, at whatever offsets, one pair of positions meets (Chinese remainder theorem). Few
+ * patterns: step 1 and a wide stride; many: a table that stays small.
  *
  * What can go wrong: a word that is common in the patterns (zeros, a repeated component, the same row many times) would
  * be compared against all of its places, again and again. It is kept in the table at most COMMON times. From there on
@@ -23,8 +23,9 @@
 #define HUGE_PAGE    ((size_t)2 << 20)
 #define WINDOWS_MAX  ((size_t)16 << 20)
 #define MULTIPLIER   0x9e3779b97f4a7c15u /* of the rolling hash */
-#define AT_ONCE      32                  /* places in a large sieve that are asked for together */
-#define LARGE_BITS   15                  /* a sieve from 2^15 words on lies outside the nearest caches */
+#define AT_ONCE      32                  /* places in a table that are asked for together */
+#define FEW_WORDS    ((uint64_t)1 << 15) /* their sieve fits the nearest caches with one bit in 32 to a word */
+#define FEW_AT_ONCE  8
 
 static inline uint64_t load(const uint8_t *bytes)
 {
@@ -40,7 +41,7 @@ static inline uint64_t mix(uint64_t word)
     return word * 0xc4ceb9fe1a85ec53u;
 }
 
-/* Three bits of one word of the sieve. */
+/* Of many words: three bits of one word of the sieve. */
 static inline uint64_t sieve_mask(uint64_t hash)
 {
     return (uint64_t)1 << (hash & 63) | (uint64_t)1 << (hash >> 6 & 63) | (uint64_t)1 << (hash >> 12 & 63);
@@ -50,6 +51,33 @@ static inline bool passes(const uint64_t *sieve, unsigned bits, uint64_t hash)
 {
     uint64_t mask = sieve_mask(hash);
     return (sieve[hash >> (64 - bits)] & mask) == mask;
+}
+
+/* Of few words: a single bit, for little arithmetic. */
+static inline uint64_t few_bit(uint64_t word, unsigned bits)
+{
+    return word * MULTIPLIER >> (64 - 6 - bits);
+}
+
+static inline bool passes_few(const uint64_t *sieve, unsigned bits, uint64_t word)
+{
+    uint64_t bit = few_bit(word, bits);
+    return (sieve[bit / 64] >> bit % 64 & 1) != 0;
+}
+
+static void put_in_sieve(struct gx_scan_lane *lane, uint64_t word)
+{
+    uint64_t bit = few_bit(word, lane->sieve_bits), hash = mix(word);
+    if (lane->few)
+        lane->sieve[bit / 64] |= (uint64_t)1 << bit % 64;
+    else
+        lane->sieve[hash >> (64 - lane->sieve_bits)] |= sieve_mask(hash);
+}
+
+static inline bool may_be_known(const struct gx_scan_lane *lane, uint64_t word)
+{
+    return lane->few ? passes_few(lane->sieve, lane->sieve_bits, word)
+                     : passes(lane->sieve, lane->sieve_bits, mix(word));
 }
 
 static inline uint32_t slot_of(uint64_t hash, unsigned bits)
@@ -190,7 +218,7 @@ static void put_word(struct gx_scan_lane *lane, uint64_t word, uint32_t number, 
         slot = (slot + 1) & last;
     }
     lane->slots[slot] = tag_of(hash) | (number + 1);
-    lane->sieve[hash >> (64 - lane->sieve_bits)] |= sieve_mask(hash);
+    put_in_sieve(lane, word);
 }
 
 /* Words that stand in no window that counts are left out. */
@@ -199,6 +227,13 @@ static void put_words(struct gx_scan_lane *lane, size_t i, bool *out_common)
     const struct gx_scan_pattern *p = member(lane, i);
     size_t last = p->len - p->min_match, counting = first_counting(p, 0, last);
     for (size_t n = 0; n < n_words(p, lane->step); n++) {
+        /* Their places come from memory together. Not a function: GCC would leave it out as one without effect. */
+        for (size_t ahead = n; n % AT_ONCE == 0 && ahead < GX_MIN(n + AT_ONCE, n_words(p, lane->step)); ahead++) {
+            uint64_t hash = mix(load(p->bytes + ahead * lane->step));
+            __builtin_prefetch(&lane->slots[slot_of(hash, lane->slot_bits)], 1);
+            if (!lane->few)
+                __builtin_prefetch(&lane->sieve[hash >> (64 - lane->sieve_bits)], 1);
+        }
         size_t at = n * lane->step, lowest = at + WORD > p->min_match ? at + WORD - p->min_match : 0;
         if (counting < lowest)
             counting = first_counting(p, lowest, last);
@@ -332,18 +367,21 @@ static enum gx_status put_windows(struct gx_scan_lane *lane, size_t i, struct gx
 
 /* --- making and ending --- */
 
+static size_t common_factor(size_t a, size_t b)
+{
+    return b == 0 ? a : common_factor(b, a % b);
+}
+
 /* The widest stride with the narrowest step that keeps the table small. */
 static void choose_strides(struct gx_scan_lane *lane, uint64_t n_bytes)
 {
     size_t room = lane->match - (WORD - 1);
-    lane->stride = 1;
     lane->step = 1;
-    while (lane->stride * 2 <= room)
-        lane->stride *= 2;
-    while (n_bytes / lane->step > WORDS_WANTED && (lane->step + 2) * 8 <= room)
-        lane->step += 2;
-    while (lane->stride * lane->step > room)
-        lane->stride /= 2;
+    while (n_bytes / lane->step > WORDS_WANTED && (lane->step + 1) * 8 <= room)
+        lane->step++;
+    lane->stride = room / lane->step;
+    while (common_factor(lane->stride, lane->step) > 1)
+        lane->stride--;
 }
 
 static enum gx_status make_tables(struct gx_scan_lane *lane, struct gx_err *err)
@@ -362,7 +400,8 @@ static enum gx_status make_tables(struct gx_scan_lane *lane, struct gx_err *err)
         lane->first_word[i + 1] = (uint32_t)total;
     }
     lane->slot_bits = bits_for(total + total / 2, 10);
-    lane->sieve_bits = bits_for(total / 4, 11);
+    lane->few = total <= FEW_WORDS;
+    lane->sieve_bits = bits_for(lane->few ? total / 2 : total / 4, 11);
     lane->slots = new_table((size_t)1 << lane->slot_bits, sizeof(*lane->slots));
     lane->sieve = new_table((size_t)1 << lane->sieve_bits, sizeof(*lane->sieve));
     if (lane->slots == NULL || lane->sieve == NULL)
@@ -536,37 +575,62 @@ static void look_word(struct look *l, size_t at)
     }
 }
 
-/* The next AT_ONCE words from @at on. The places in the sieve come from memory together: one after the other, each
- * would take as long as all of them. */
-static void look_together(struct look *l, size_t at)
+/* Words from @at on as long as AT_ONCE of them end before @until; returns where it left off. Their places in the sieve
+ * come from memory while those before them are looked at. */
+static size_t look_at_many(struct look *l, size_t at, size_t until)
 {
     const struct gx_scan_lane *lane = l->lane;
-    const uint64_t *sieve = lane->sieve;
-    const unsigned bits = lane->sieve_bits;
-    uint64_t hashes[AT_ONCE];
-    for (size_t i = 0; i < AT_ONCE; i++) {
-        hashes[i] = mix(load(l->piece->bytes + at + i * lane->stride));
-        __builtin_prefetch(&sieve[hashes[i] >> (64 - bits)]);
+    const uint8_t *bytes = l->piece->bytes;
+    const size_t stride = lane->stride, reach = (AT_ONCE - 1) * stride + WORD;
+    uint64_t hashes[2][AT_ONCE];
+    bool ahead = false;
+    for (unsigned turn = 0; ahead || at + reach <= until; turn ^= 1) {
+        bool goes_on = at + reach <= until;
+        for (size_t i = 0; goes_on && i < AT_ONCE; i++) {
+            uint64_t hash = mix(load(bytes + at + i * stride));
+            hashes[turn][i] = hash;
+            __builtin_prefetch(&lane->sieve[hash >> (64 - lane->sieve_bits)]);
+        }
+        for (size_t i = 0; ahead && i < AT_ONCE; i++)
+            if (passes(lane->sieve, lane->sieve_bits, hashes[turn ^ 1][i]))
+                look_word(l, at - (AT_ONCE - i) * stride);
+        ahead = goes_on;
+        at += goes_on ? AT_ONCE * stride : 0;
     }
-    for (size_t i = 0; i < AT_ONCE; i++)
-        if (passes(sieve, bits, hashes[i]))
-            look_word(l, at + i * lane->stride);
+    return at;
+}
+
+/* The same of a small sieve: one branch for FEW_AT_ONCE words, as long as none of them passes. */
+static size_t look_at_few(struct look *l, size_t at, size_t until)
+{
+    const struct gx_scan_lane *lane = l->lane;
+    const uint8_t *bytes = l->piece->bytes;
+    const size_t stride = lane->stride, reach = (FEW_AT_ONCE - 1) * stride + WORD;
+    for (; at + reach <= until; at += FEW_AT_ONCE * stride) {
+        unsigned passed = 0;
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < FEW_AT_ONCE; i++)
+            passed |= (unsigned)passes_few(lane->sieve, lane->sieve_bits, load(bytes + at + i * stride)) << i;
+        for (; passed != 0; passed &= passed - 1)
+            look_word(l, at + (size_t)__builtin_ctz(passed) * stride);
+    }
+    return at;
 }
 
 void gx_scan_lane_look(const struct gx_scan_lane *lane, struct gx_scan_place *place, const struct gx_scan_piece *piece,
                        const bool *seen, gx_scan_found *found, void *found_arg)
 {
     struct look l = {lane, place, piece, seen, found, found_arg};
-    const uint64_t *sieve = lane->sieve;
-    const unsigned bits = lane->sieve_bits;
-    const size_t stride = lane->stride, context = piece->last ? WORD : lane->match;
+    /* A window that begins with the last word that is looked at is there as a whole. */
+    const size_t context = piece->last ? WORD : lane->match;
     assert(place->next >= piece->offset);
     size_t at = (size_t)(place->next - piece->offset);
-    if (bits >= LARGE_BITS)
-        for (; at + (AT_ONCE - 1) * stride + context <= piece->len; at += AT_ONCE * stride)
-            look_together(&l, at);
-    for (; at + context <= piece->len; at += stride)
-        if (passes(sieve, bits, mix(load(piece->bytes + at))))
-            look_word(&l, at);
+    if (piece->len >= context) {
+        size_t until = piece->len - context + WORD;
+        at = lane->few ? look_at_few(&l, at, until) : look_at_many(&l, at, until);
+        for (; at + WORD <= until; at += lane->stride)
+            if (may_be_known(lane, load(piece->bytes + at)))
+                look_word(&l, at);
+    }
     place->next = piece->offset + at;
 }

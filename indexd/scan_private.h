@@ -25,7 +25,8 @@ struct gx_scan_lane {
     uint32_t *first_word;                   /* [n + 1] */
     size_t n;
 
-    uint64_t *sieve; /* Bloom filter, each word of 64 bits a filter of its own */
+    bool few;        /* words */
+    uint64_t *sieve; /* Bloom filter: of few words one bit for each, else each word of 64 bits a filter of its own */
     unsigned sieve_bits;
     uint64_t *slots; /* hash table: number of the word + 1, with COMMON_BIT where it is common, and its tag; 0 = free */
     unsigned slot_bits;

@@ -98,6 +98,73 @@ START_TEST(idle_cores_help)
 }
 END_TEST
 
+START_TEST(idle_cores_help_aside)
+{
+    atomic_uint n = 0;
+    ck_assert_int_eq(gx_crew_start(CORES, &err), GX_OK);
+    gx_crew_run_aside(wait_for_all, &n, CORES);
+    ck_assert_uint_eq(atomic_load(&n), CORES);
+    gx_crew_stop();
+}
+END_TEST
+
+struct long_work {
+    atomic_uint n_helped; /* parts that helpers did */
+    atomic_bool ended;
+};
+
+/* The caller's first part goes on until the end; a helper's is short, but there are too many for it. */
+static void be_long(void *arg, size_t member, size_t part)
+{
+    struct long_work *w = arg;
+    (void)part;
+    if (member > 0)
+        atomic_fetch_add(&w->n_helped, 1);
+    for (int i = 0; !atomic_load(&w->ended) && (member == 0 || i < 20); i++)
+        sched_yield();
+}
+
+static void *run_aside(void *arg)
+{
+    gx_crew_run_aside(be_long, arg, (size_t)10 << 20);
+    return NULL;
+}
+
+static void wait_for_help(struct long_work *w)
+{
+    unsigned before = atomic_load(&w->n_helped);
+    while (atomic_load(&w->n_helped) == before)
+        sched_yield();
+}
+
+static void wait_for_two(void *arg, size_t member, size_t part)
+{
+    atomic_uint *n = arg;
+    (void)member;
+    (void)part;
+    atomic_fetch_add(n, 1);
+    while (atomic_load(n) < 2)
+        sched_yield();
+}
+
+START_TEST(who_helps_aside_leaves_for_others_and_comes_back)
+{
+    struct long_work w = {0};
+    pthread_t thread;
+    ck_assert_int_eq(gx_crew_start(2, &err), GX_OK); /* one helper */
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_aside, &w), 0);
+    for (int turn = 0; turn < 5; turn++) {
+        atomic_uint n = 0;
+        wait_for_help(&w);
+        gx_crew_run(wait_for_two, &n, 2); /* ends only with the helper */
+    }
+    wait_for_help(&w);
+    atomic_store(&w.ended, true);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    gx_crew_stop();
+}
+END_TEST
+
 START_TEST(one_core_has_no_helpers)
 {
     static struct piece p;
@@ -116,6 +183,8 @@ int main(void)
     tcase_add_test(tc, without_a_crew_the_caller_does_everything);
     tcase_add_test(tc, every_part_is_done_once_and_no_two_at_a_time_are_the_same_member);
     tcase_add_test(tc, idle_cores_help);
+    tcase_add_test(tc, idle_cores_help_aside);
+    tcase_add_test(tc, who_helps_aside_leaves_for_others_and_comes_back);
     tcase_add_test(tc, one_core_has_no_helpers);
     suite_add_tcase(suite, tc);
     return gx_suite_run(suite);

@@ -3,11 +3,13 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crew.h"
 #include "file.h"
 #include "temp.h"
 
@@ -649,6 +651,56 @@ START_TEST(skipped_files_are_counted_and_not_read)
 }
 END_TEST
 
+/* Files of all lengths, every third with a piece of the row. Returns how many have. */
+static size_t write_many_files(size_t n)
+{
+    static uint8_t bytes[3 * ROW];
+    size_t n_planted = 0;
+    char name[32];
+    ck_assert_int_eq(mkdir(in_dir("folder"), 0700), 0);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = (size_t)(next_random() % sizeof(bytes));
+        bool planted = i % 3 == 0 && len >= 64;
+        fill(bytes, len);
+        if (planted)
+            memcpy(bytes + next_random() % (len - 63), row_there + next_random() % (ROW - 63), 64);
+        n_planted += planted;
+        (void)snprintf(name, sizeof(name), "%s%zu", i % 2 == 0 ? "folder/" : "", i);
+        write_file(name, bytes, len, false);
+    }
+    return n_planted;
+}
+
+static bool stop_later(void *arg)
+{
+    return atomic_fetch_add((atomic_int *)arg, 1) >= 100;
+}
+
+START_TEST(helpers_find_what_one_thread_finds_and_end_with_it)
+{
+    bool seen;
+    atomic_int asked = 0;
+    struct gx_scan_pattern pattern = {row_there, ROW, 64, 0};
+    struct gx_scan_result alone = {0}, together = {.pattern_hit = &seen}, stopped = {0};
+    fill(row_there, sizeof(row_there));
+    size_t n_planted = write_many_files(300);
+    struct gx_scan *scan = new_scan(&pattern, 1);
+    scan_all(scan, &alone);
+    ck_assert_uint_eq(alone.n_hits, n_planted);
+    ck_assert_uint_eq(alone.n_files, 300);
+    ck_assert_int_eq(gx_crew_start(4, &err), GX_OK);
+    scan_all(scan, &together);
+    ck_assert(seen);
+    ck_assert_uint_eq(together.n_hits, n_planted);
+    ck_assert_uint_eq(together.n_files, 300);
+    ck_assert_uint_eq(together.n_bytes, alone.n_bytes);
+    ck_assert_uint_eq(together.n_first, GX_SCAN_HITS_MAX);
+    expect(gx_scan_dir(scan, dir, NULL, NULL, stop_later, &asked, &stopped, &err), GX_E_CANCELLED);
+    gx_crew_stop();
+    gx_scan_free(scan);
+}
+END_TEST
+
 START_TEST(scan_stops_wherever_it_is_asked_to)
 {
     struct gx_scan_pattern pattern = {row_there, ROW, 64, 0};
@@ -778,6 +830,7 @@ int main(void)
     tcase_add_test(tc, hit_in_a_file_that_grows_afterwards_counts_once);
     tcase_add_test(tc, directory_that_never_stands_still_is_given_up_with_a_reason);
     tcase_add_test(tc, skipped_files_are_counted_and_not_read);
+    tcase_add_test(tc, helpers_find_what_one_thread_finds_and_end_with_it);
     tcase_add_test(tc, scan_stops_wherever_it_is_asked_to);
     tcase_add_test(tc, unreadable_file_is_an_error_with_its_name);
     tcase_add_test(tc, links_and_pipes_are_not_followed);
