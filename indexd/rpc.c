@@ -20,6 +20,7 @@
 #include "accept_guard.h"
 #include "clock.h"
 #include "log.h"
+#include "thread.h"
 
 #define ARMED_UNARY   16 /* requests that may arrive between two looks at the queue without a detour in libgrpc */
 #define ARMED_BIDI    4
@@ -122,6 +123,7 @@ static void *serve(void *arg)
 {
     struct gx_rpc_io *io = arg;
     (void)pthread_setname_np(pthread_self(), "indexd-io");
+    gx_thread_be_prompt();
     for (;;) {
         grpc_event event = grpc_completion_queue_next(io->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
@@ -141,6 +143,16 @@ static enum gx_status start_io(struct gx_rpc *rpc, struct gx_err *err)
         rpc->io[i].started = true;
     }
     return GX_OK;
+}
+
+static enum gx_status start_workers(struct gx_rpc *rpc, struct gx_err *err)
+{
+    const struct gx_rpc_options *o = &rpc->options;
+    rpc->queue.max = rpc->short_queue.max = o->queue_max;
+    rpc->queue.thread_begin = rpc->short_queue.thread_begin = o->thread_begin;
+    rpc->short_queue.prompt = true;
+    GX_TRY(gx_rpc_queue_start(&rpc->short_queue, GX_MAX(GX_RPC_CLERKS_MIN, o->n_workers / 4), err));
+    return gx_rpc_queue_start(&rpc->queue, o->n_workers, err);
 }
 
 static unsigned n_armed(const struct gx_rpc_method *method)
@@ -168,7 +180,7 @@ static enum gx_status start(struct gx_rpc *rpc, struct gx_err *err)
     rpc->refused_before = gx_accept_guard_refused();
     GX_TRY(gx_accept_guard_begin(rpc->options.connections_max, err));
     rpc->guarded = true;
-    GX_TRY(gx_rpc_queue_start(rpc, err));
+    GX_TRY(start_workers(rpc, err));
     GX_TRY(start_io(rpc, err));
     rpc->options.listen = NULL; /* the caller's */
     grpc_server_start(rpc->server);
@@ -249,7 +261,8 @@ void gx_rpc_stop(struct gx_rpc *rpc)
     if (rpc == NULL)
         return;
     shut_down_server(rpc);
-    gx_rpc_queue_stop(rpc);
+    gx_rpc_queue_stop(&rpc->queue);
+    gx_rpc_queue_stop(&rpc->short_queue);
     stop_io(rpc);
     grpc_server_destroy(rpc->server);
     for (unsigned i = 0; rpc->io != NULL && i < rpc->options.n_io && rpc->io[i].cq != NULL; i++)
@@ -260,6 +273,8 @@ void gx_rpc_stop(struct gx_rpc *rpc)
     grpc_shutdown_blocking();
     (void)pthread_mutex_destroy(&rpc->queue.lock);
     (void)pthread_cond_destroy(&rpc->queue.filled);
+    (void)pthread_mutex_destroy(&rpc->short_queue.lock);
+    (void)pthread_cond_destroy(&rpc->short_queue.filled);
     (void)pthread_mutex_destroy(&rpc->lock);
     (void)pthread_cond_destroy(&rpc->none_live);
     free(rpc->io);
@@ -279,6 +294,8 @@ enum gx_status gx_rpc_start(const struct gx_rpc_options *options, struct gx_rpc 
     rpc->options = resolved;
     (void)pthread_mutex_init(&rpc->queue.lock, NULL);
     (void)pthread_cond_init(&rpc->queue.filled, NULL);
+    (void)pthread_mutex_init(&rpc->short_queue.lock, NULL);
+    (void)pthread_cond_init(&rpc->short_queue.filled, NULL);
     (void)pthread_mutex_init(&rpc->lock, NULL);
     (void)pthread_cond_init(&rpc->none_live, NULL);
     grpc_init();
@@ -308,7 +325,7 @@ void gx_rpc_get_stats(struct gx_rpc *rpc, struct gx_rpc_stats *out)
         .cancelled = atomic_load(&rpc->n_cancelled),
         .broken_streams = atomic_load(&rpc->n_broken),
         .connections_refused = gx_accept_guard_refused() - rpc->refused_before,
-        .queue_length = gx_rpc_queue_length(&rpc->queue),
+        .queue_length = gx_rpc_queue_length(&rpc->queue) + gx_rpc_queue_length(&rpc->short_queue),
         .calls_open = atomic_load(&rpc->n_open),
     };
 }

@@ -1,6 +1,6 @@
 /* The gRPC server (C core): listeners, completion queues, call states, the bounded queue and its workers.
  *
- * An I/O thread takes a call's event, re-arms the method, checks the deadline and puts the message into one bounded
+ * An I/O thread takes a call's event, re-arms the method, checks the deadline and puts the message into a bounded
  * queue; a worker runs it to its end, reply included. What takes no longer than the way through the queue may be
  * carried out on the I/O thread at once. Answers may also come later from another thread (a write waits
  * for its fsync). The path of a message: event -> deadline -> queue -> worker -> route.on_message -> gx_call_reply. */
@@ -19,7 +19,8 @@ enum gx_rpc_kind {
 };
 
 enum gx_rpc_place {
-    GX_RPC_WORKER, /* through the bounded queue */
+    GX_RPC_WORKER, /* through the bounded queue: what computes */
+    GX_RPC_SHORT,  /* likewise, with a queue and workers of its own: what looks something up, or waits for the disk */
     GX_RPC_INLINE, /* on the I/O thread: health, reflection; under 50 microseconds */
     GX_RPC_EITHER, /* unary: tried on the I/O thread when nothing waits for a worker; see gx_call_must_be_brief */
 };
@@ -49,8 +50,8 @@ struct gx_rpc_options {
     size_t n_routes;
     void *app;
     unsigned n_io;              /* I/O threads, 1..8; 0 = clamp(cores/16, 1, 4) */
-    unsigned n_workers;         /* 1..1024; 0 = one per core */
-    size_t queue_max;           /* messages waiting for a worker, 1..1000000; past it GX_E_BUSY; 0 = 1024 */
+    unsigned n_workers;         /* 1..1024; 0 = one per core. A quarter as many more, at least 2, for short calls */
+    size_t queue_max;           /* messages in each of the two queues, 1..1000000; past it GX_E_BUSY; 0 = 1024 */
     size_t connections_max;     /* open connections, 1..100000; past it new ones are closed; 0 = 4096 */
     uint32_t streams_max;       /* calls at a time per connection; 0 = 1024 */
     size_t memory_max;          /* arena bytes of one call; 0 = 64 MiB */

@@ -461,7 +461,7 @@ void gx_call_hand_over(struct gx_call *call)
     call->handed_over = true;
 }
 
-/* Is the call worth an attempt on this thread? While messages wait for a worker it has its turn behind them. */
+/* Is the call worth an attempt on this thread? While long calls wait for a worker it has its turn behind them. */
 static bool may_be_brief(const struct gx_call *call)
 {
     if (route_of(call)->place != GX_RPC_EITHER || call->in_len > GX_RPC_BRIEF_MAX ||
@@ -504,12 +504,12 @@ void gx_rpc_call_dispatch(struct gx_call *call, enum gx_rpc_work work)
      * import half-way. Its client is slowed down by flow control instead. */
     bool forced = call->admitted;
     call->admitted = true;
-    if (gx_rpc_queue_push(&call->rpc->queue, call, forced))
+    struct gx_rpc *rpc = call->rpc;
+    if (gx_rpc_queue_push(route_of(call)->place == GX_RPC_SHORT ? &rpc->short_queue : &rpc->queue, call, forced))
         return;
     struct gx_err err;
-    (void)atomic_fetch_add(&call->rpc->n_busy, 1);
-    (void)gx_err_set(&err, GX_E_BUSY, "%zu requests are waiting already: try again later",
-                     call->rpc->options.queue_max);
+    (void)atomic_fetch_add(&rpc->n_busy, 1);
+    (void)gx_err_set(&err, GX_E_BUSY, "%zu requests are waiting already: try again later", rpc->options.queue_max);
     gx_call_fail(call, &err);
     gx_call_release(call);
 }

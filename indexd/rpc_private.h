@@ -21,6 +21,7 @@
 #define GX_RPC_REPLY_MAX    ((size_t)64 << 20)  /* bytes of one message to a client */
 #define GX_RPC_METADATA_MAX (16 << 10)          /* bytes of a call's metadata */
 #define GX_RPC_BRIEF_MAX    ((size_t)20 << 10)  /* bytes of a message that is tried on an I/O thread */
+#define GX_RPC_CLERKS_MIN   2u                  /* workers for short calls; one for four others, if that is more */
 #define GX_RPC_UNTRIED      15                  /* calls after a vain attempt: what is asked often is of one kind */
 #define GX_RPC_SENDS_MAX    256u                /* messages of one stream that wait to be sent */
 #define GX_RPC_SENDS_BEHIND 64u                 /* a stream that far behind is not read from */
@@ -54,13 +55,18 @@ struct gx_rpc_io {
 };
 
 struct gx_rpc_queue {
-    pthread_mutex_t lock; /* guards: all fields */
+    pthread_mutex_t lock; /* guards: head to stopping */
     pthread_cond_t filled;
     struct gx_call *head, *tail;
     atomic_size_t len; /* written under the lock */
-    size_t max;
     unsigned n_idle;
     bool stopping;
+
+    size_t max;
+    bool prompt; /* its workers mostly wait, and get the processor first */
+    void (*thread_begin)(void);
+    pthread_t *workers; /* [n_workers] */
+    unsigned n_workers;
 };
 
 /* What a stream has and a unary call has not. */
@@ -121,10 +127,8 @@ struct gx_rpc {
     grpc_server *server;
     struct gx_rpc_method *methods; /* [options.n_routes + 1]; the last is for unknown ones */
     size_t n_methods;
-    struct gx_rpc_io *io; /* [options.n_io] */
-    pthread_t *workers;   /* [n_workers_started] */
-    unsigned n_workers_started;
-    struct gx_rpc_queue queue;
+    struct gx_rpc_io *io;                   /* [options.n_io] */
+    struct gx_rpc_queue queue, short_queue; /* the second: of GX_RPC_SHORT */
     bool guarded;
     uint64_t refused_before; /* connections refused in this process before the server began */
 
@@ -176,8 +180,9 @@ void gx_rpc_status_log(const char *path, const struct gx_err *err, int64_t took_
 
 /* --- rpc_queue.c --- */
 
-GX_MUST enum gx_status gx_rpc_queue_start(struct gx_rpc *rpc, struct gx_err *err);
-void gx_rpc_queue_stop(struct gx_rpc *rpc);
+/* max, prompt and thread_begin are set. */
+GX_MUST enum gx_status gx_rpc_queue_start(struct gx_rpc_queue *queue, unsigned n_workers, struct gx_err *err);
+void gx_rpc_queue_stop(struct gx_rpc_queue *queue);
 /* false: the queue is full, @call is still the caller's. @forced: there is always room. */
 bool gx_rpc_queue_push(struct gx_rpc_queue *queue, struct gx_call *call, bool forced);
 size_t gx_rpc_queue_length(struct gx_rpc_queue *queue);

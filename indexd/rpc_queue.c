@@ -1,9 +1,10 @@
-/* The bounded queue and its workers: first come, first served; a worker runs a message to its end. */
+/* A bounded queue and its workers: first come, first served; a worker runs a message to its end. */
 #include "rpc_private.h"
 
 #include <stdlib.h>
 
 #include "log.h"
+#include "thread.h"
 
 bool gx_rpc_queue_push(struct gx_rpc_queue *queue, struct gx_call *call, bool forced)
 {
@@ -47,42 +48,42 @@ static struct gx_call *pop(struct gx_rpc_queue *queue)
 
 static void *work(void *arg)
 {
-    struct gx_rpc *rpc = arg;
-    (void)pthread_setname_np(pthread_self(), "indexd-worker");
-    if (rpc->options.thread_begin != NULL)
-        rpc->options.thread_begin();
+    struct gx_rpc_queue *queue = arg;
+    (void)pthread_setname_np(pthread_self(), queue->prompt ? "indexd-clerk" : "indexd-worker");
+    if (queue->prompt)
+        gx_thread_be_prompt();
+    if (queue->thread_begin != NULL)
+        queue->thread_begin();
     struct gx_call *call;
-    while ((call = pop(&rpc->queue)) != NULL)
+    while ((call = pop(queue)) != NULL)
         gx_rpc_call_run(call);
     return NULL;
 }
 
-enum gx_status gx_rpc_queue_start(struct gx_rpc *rpc, struct gx_err *err)
+enum gx_status gx_rpc_queue_start(struct gx_rpc_queue *queue, unsigned n_workers, struct gx_err *err)
 {
-    rpc->queue.max = rpc->options.queue_max;
-    rpc->workers = calloc(rpc->options.n_workers, sizeof(*rpc->workers));
-    if (rpc->workers == NULL)
-        return gx_fail(err, GX_E_NOMEM, "no memory for %u workers: lower their number", rpc->options.n_workers);
-    for (; rpc->n_workers_started < rpc->options.n_workers; rpc->n_workers_started++) {
-        int e = pthread_create(&rpc->workers[rpc->n_workers_started], NULL, work, rpc);
+    queue->workers = calloc(n_workers, sizeof(*queue->workers));
+    if (queue->workers == NULL)
+        return gx_fail(err, GX_E_NOMEM, "no memory for %u workers: lower their number", n_workers);
+    for (; queue->n_workers < n_workers; queue->n_workers++) {
+        int e = pthread_create(&queue->workers[queue->n_workers], NULL, work, queue);
         if (e != 0)
-            return gx_err_errno(err, e, "cannot start worker %u: lower their number", rpc->n_workers_started + 1);
+            return gx_err_errno(err, e, "cannot start worker %u: lower their number", queue->n_workers + 1);
     }
     return GX_OK;
 }
 
-void gx_rpc_queue_stop(struct gx_rpc *rpc)
+void gx_rpc_queue_stop(struct gx_rpc_queue *queue)
 {
-    struct gx_rpc_queue *queue = &rpc->queue;
     (void)pthread_mutex_lock(&queue->lock);
     queue->stopping = true;
     (void)pthread_cond_broadcast(&queue->filled);
     (void)pthread_mutex_unlock(&queue->lock);
-    for (unsigned i = 0; i < rpc->n_workers_started; i++)
-        (void)pthread_join(rpc->workers[i], NULL);
-    rpc->n_workers_started = 0;
-    free(rpc->workers);
-    rpc->workers = NULL;
+    for (unsigned i = 0; i < queue->n_workers; i++)
+        (void)pthread_join(queue->workers[i], NULL);
+    queue->n_workers = 0;
+    free(queue->workers);
+    queue->workers = NULL;
 }
 
 size_t gx_rpc_queue_length(struct gx_rpc_queue *queue)

@@ -24,7 +24,7 @@ static const char common_options[] =
     "compaction_style=kCompactionStyleLevel;level_compaction_dynamic_level_bytes=true;"
     "max_bytes_for_level_base=67108864;target_file_size_base=8388608;write_buffer_size=8388608;"
     "ttl=0;periodic_compaction_seconds=0;max_open_files=-1;max_background_jobs=2;"
-    "bytes_per_sync=1048576;wal_bytes_per_sync=0;"
+    "bytes_per_sync=524288;strict_bytes_per_sync=true;wal_bytes_per_sync=0;"
     /* At level INFO the log shows keys. At any other, the second line that a full disk refuses ends the process: an
      * assertion in RocksDB's logger. What it would say is in the errors that it answers with. */
     "info_log_level=FATAL_LEVEL;allow_data_in_errors=false;max_log_file_size=4194304;keep_log_file_num=4;"
@@ -132,7 +132,7 @@ enum gx_status gx_store_options_init(struct gx_store_settings *settings, const s
     size_t cache = wanted != NULL && wanted->cache_bytes > 0 ? wanted->cache_bytes : CACHE_DEFAULT;
     settings->cache = rocksdb_cache_create_lru(cache);
     if (wanted != NULL && wanted->rate_limit_bytes > 0)
-        settings->limiter = rocksdb_ratelimiter_create((int64_t)wanted->rate_limit_bytes, 100000, 10);
+        settings->limiter = rocksdb_ratelimiter_create((int64_t)wanted->rate_limit_bytes, 10000, 10);
     for (int i = 0; i < GX_CF_COUNT; i++)
         GX_TRY(make_family(settings, (enum gx_family)i, create, &settings->families[i], err));
     return GX_OK;

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "failpoint.h"
 #include "gallery_private.h"
+#include "thread.h"
 
 #define BATCH_BYTES_MAX ((size_t)8 << 20)
 #define BATCH_MAX       4096
@@ -235,6 +236,7 @@ static void apply(struct gx_galleries *galleries, struct gx_mutation *first, str
 static void *run(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "indexd-writer");
+    gx_thread_be_prompt();
     struct gx_galleries *galleries = arg;
     struct gx_store_batch *batch = NULL;
     struct gx_arena arena;

@@ -159,6 +159,35 @@ START_TEST(health_and_searches_of_a_few_rows_are_answered_while_every_worker_sea
 }
 END_TEST
 
+START_TEST(records_are_enrolled_read_and_expunged_while_every_worker_searches_and_more_searches_wait)
+{
+    enum { CALLS = 6 };
+    struct gx_client_ticket ticket;
+    struct gx_client_gallery_stats stats;
+    begin("[server]\nqueue = 1\nworkers = 1\n");
+    bool beside_it = false;
+    uint64_t row = 0, first, n;
+    for (int attempt = 0; attempt < 20 && !beside_it; attempt++) {
+        struct gx_grpc_call *running[CALLS]; /* one is carried out, one waits, the others are refused */
+        for (int i = 0; i < CALLS; i++)
+            running[i] = begin_long_call(GX_GRPC_CLIENT_PATIENT);
+        uint64_t fresh = gx_served_records(&served, "g") + 10000 + (uint64_t)attempt;
+        gx_served_ok(gx_served_insert(served.client, &served.people, "g", fresh, 1, NULL, NULL));
+        gx_served_expunge_arrest(&served, "g", row, &first, &n, &ticket);
+        row = first + n;
+        gx_served_ok(gx_client_gallery_stats(served.client, "g", &stats));
+        int n_beside = 0;
+        for (int i = 0; i < CALLS; i++) {
+            gx_grpc_client_cancel(running[i]);
+            n_beside += gx_grpc_client_end_unary(running[i], NULL) == 1;
+        }
+        beside_it = n_beside == 2; /* both that were not refused had not ended */
+    }
+    ck_assert_msg(beside_it, "what waits for the disk waited for every long call");
+    end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- health */
 
 START_TEST(health_is_told_for_the_server_each_service_and_each_gallery)
@@ -316,6 +345,7 @@ int main(void)
         {cancelled_call_ends_as_that_and_the_server_goes_on, 0},
         {server_at_its_limit_says_so_at_once_and_its_health_still_answers, 0},
         {health_and_searches_of_a_few_rows_are_answered_while_every_worker_searches, 0},
+        {records_are_enrolled_read_and_expunged_while_every_worker_searches_and_more_searches_wait, 0},
         {health_is_told_for_the_server_each_service_and_each_gallery, 0},
         {watch_tells_of_a_gallery_that_comes_and_of_the_server_that_stops, 0},
         {gallery_that_is_loading_is_not_serving_and_says_unavailable, 0},

@@ -163,6 +163,8 @@ static const struct gx_route routes[] = {
     {"/t/Echo", GX_RPC_UNARY, GX_RPC_WORKER, 0, echo, NULL},
     {"/t/Inline", GX_RPC_UNARY, GX_RPC_INLINE, 0, echo, NULL},
     {"/t/Short", GX_RPC_UNARY, GX_RPC_WORKER, 0, echo_short, NULL},
+    {"/t/Aside", GX_RPC_UNARY, GX_RPC_SHORT, 0, echo, NULL},
+    {"/t/AsideGate", GX_RPC_UNARY, GX_RPC_SHORT, 0, gate, NULL},
     {"/t/Small", GX_RPC_UNARY, GX_RPC_WORKER, 100, echo, NULL},
     {"/t/Gate", GX_RPC_UNARY, GX_RPC_WORKER, 0, gate, NULL},
     {"/t/Endless", GX_RPC_UNARY, GX_RPC_WORKER, 0, endless, NULL},
@@ -429,6 +431,46 @@ START_TEST(full_queue_answers_busy_while_the_io_thread_still_answers)
 }
 END_TEST
 
+START_TEST(short_calls_pass_long_ones_and_are_not_refused_for_them)
+{
+    struct gx_grpc_reply reply;
+    struct gx_grpc_call *calls[2];
+    start((struct gx_rpc_options){.n_workers = 1, .queue_max = 1});
+    calls[0] = begin("/t/Gate", "a", 1, PATIENT);
+    gx_rpc_scene_await_entered(&app.gate, 1);
+    calls[1] = begin("/t/Gate", "b", 1, PATIENT);
+    gx_rpc_scene_await_queued(&scene, 1);
+    for (int i = 0; i < 50; i++) {
+        ck_assert_int_eq(unary("/t/Echo", "c", 1, PATIENT, &reply), RESOURCE_EXHAUSTED);
+        gx_rpc_scene_check_details(&reply, GX_E_BUSY);
+        check_echo("/t/Aside", 10);
+    }
+    ck_assert_uint_eq(stats().queue_length, 1); /* the second long one has no worker yet */
+    gx_rpc_scene_open(&app.gate);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_int_eq(gx_grpc_client_end_unary(calls[i], NULL), OK);
+    stop();
+}
+END_TEST
+
+START_TEST(two_short_calls_run_at_a_time_and_hold_no_long_one_up)
+{
+    struct gx_grpc_call *calls[3];
+    start((struct gx_rpc_options){.n_workers = 1});
+    for (unsigned i = 0; i < 2; i++) {
+        calls[i] = begin("/t/AsideGate", "a", 1, PATIENT);
+        gx_rpc_scene_await_entered(&app.gate, i + 1);
+    }
+    calls[2] = begin("/t/AsideGate", "b", 1, PATIENT);
+    gx_rpc_scene_await_queued(&scene, 1);
+    check_echo("/t/Echo", 10);
+    gx_rpc_scene_open(&app.gate);
+    for (size_t i = 0; i < GX_COUNT_OF(calls); i++)
+        ck_assert_int_eq(gx_grpc_client_end_unary(calls[i], NULL), OK);
+    stop();
+}
+END_TEST
+
 static bool is_past(void *arg)
 {
     return gx_clock_monotonic_us() > *(const int64_t *)arg;
@@ -574,6 +616,8 @@ int main(void)
         answer_may_come_later_from_another_thread,
         arena_is_fresh_and_bounded_and_state_is_freed_once_for_each_call,
         full_queue_answers_busy_while_the_io_thread_still_answers,
+        short_calls_pass_long_ones_and_are_not_refused_for_them,
+        two_short_calls_run_at_a_time_and_hold_no_long_one_up,
         call_that_expired_in_the_queue_is_skipped,
         call_that_was_cancelled_in_the_queue_is_skipped,
         running_handler_sees_that_the_client_cancelled,
