@@ -78,7 +78,7 @@ static enum gx_status new_signs(struct gx_codes *codes, struct gx_err *err)
     return GX_OK;
 }
 
-static void multiply(float *values, const float *by, size_t n)
+static void multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES)
         for (size_t j = 0; j < LANES; j++)
