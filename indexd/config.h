@@ -13,9 +13,9 @@
 #define GX_CONFIG_MAP(X)                                                                                               \
     X(server, listen, TEXT, "127.0.0.1:7600", 1, 255, "address",                                                       \
       "HOST:PORT on loopback (port 0: any free one), or unix:/path")                                                   \
-    X(server, workers, COUNT, 0, 0, 1024, "threads", "threads that carry out requests; 0: one per core")               \
+    X(server, workers, COUNT, 0, 0, 1024, "threads", "threads that search; 0: one per core")                           \
     X(server, io_threads, COUNT, 0, 0, 8, "threads", "threads that read the network; 0: one per 16 cores, 1 to 4")     \
-    X(server, queue, COUNT, 1024, 1, 1000000, "requests", "requests that may wait for a worker; more: BUSY")           \
+    X(server, queue, COUNT, 1024, 1, 1000000, "requests", "searches that may wait, and other requests; more: BUSY")    \
     X(server, connections, COUNT, 4096, 1, 100000, "connections", "open connections; more are closed at once")         \
     X(server, streams, COUNT, 1024, 1, 100000, "calls", "calls at a time on one connection")                           \
     X(server, call_memory, COUNT, 64, 1, 4096, "MiB", "memory that one call may use")                                  \
