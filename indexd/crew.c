@@ -80,11 +80,11 @@ static void wait_for_job(void)
         pthread_cond_wait(&crew.wake, &crew.lock);
         return;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += LOOK_NS;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&crew.wake, &crew.lock, &until);
+    pthread_cond_clockwait(&crew.wake, &crew.lock, CLOCK_MONOTONIC, &until);
 }
 
 static void *serve(void *arg)
@@ -153,7 +153,7 @@ static void post(struct job *job)
     while (*end != NULL)
         end = &(*end)->next;
     *end = job;
-    if (has_idle_core())
+    if (job->aside || has_idle_core()) /* who finds nothing to do for a job aside now looks again later */
         pthread_cond_broadcast(&crew.wake);
     pthread_mutex_unlock(&crew.lock);
 }

@@ -49,7 +49,7 @@ static const struct gx_route table[] = {
     {"/indexd.v1.Galleries/Delete", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_delete, NULL},
     {"/indexd.v1.Galleries/BuildIndex", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_build, NULL},
     {"/indexd.v1.Galleries/MeasureRecall", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_measure, NULL},
-    {"/indexd.v1.Galleries/Stats", GX_RPC_UNARY, GX_RPC_SHORT, SMALL, gx_routes_galleries_stats, NULL},
+    {"/indexd.v1.Galleries/Stats", GX_RPC_UNARY, GX_RPC_WORKER, SMALL, gx_routes_galleries_stats, NULL},
 
     {"/grpc.health.v1.Health/Check", GX_RPC_UNARY, GX_RPC_INLINE, SMALL, gx_health_check, NULL},
     {"/grpc.health.v1.Health/Watch", GX_RPC_SERVER_STREAM, GX_RPC_INLINE, SMALL, gx_health_watch, gx_health_watch_end},

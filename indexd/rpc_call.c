@@ -521,7 +521,7 @@ static enum gx_status admit(struct gx_call *call, struct gx_err *err)
     struct gx_rpc *rpc = call->rpc;
     if (route_of(call) == NULL)
         return gx_fail(err, GX_E_UNIMPLEMENTED, "no such method: ask grpc.reflection.v1 for those there are");
-    if (atomic_load(&rpc->n_open) > GX_RPC_CALLS_MAX + rpc->options.queue_max) {
+    if (atomic_load(&rpc->n_open) > GX_RPC_CALLS_MAX + 2 * rpc->options.queue_max) {
         (void)atomic_fetch_add(&rpc->n_busy, 1);
         return gx_fail(err, GX_E_BUSY, "too many calls are open: try again later");
     }

@@ -16,7 +16,7 @@
 #include "indexd/limits.h"
 #include "rpc.h"
 
-#define GX_RPC_CALLS_MAX    16384u              /* calls open at a time, beside those that may wait in the queue */
+#define GX_RPC_CALLS_MAX    16384u              /* calls open at a time, beside those that may wait in the queues */
 #define GX_RPC_BYTES_MAX    ((size_t)512 << 20) /* of messages of open calls and replies not yet sent, together */
 #define GX_RPC_REPLY_MAX    ((size_t)64 << 20)  /* bytes of one message to a client */
 #define GX_RPC_METADATA_MAX (16 << 10)          /* bytes of a call's metadata */

@@ -37,7 +37,7 @@ struct gx_scan_hit {
     char file[GX_SCAN_FILE_MAX]; /* relative to the directory; a longer name is cut */
 };
 
-/* A run that was found: [from, until) of @bytes[@len], a piece of the file that begins at @offset of it. At least 3000
+/* A run that was found: [from, until) of @bytes[@len], a piece of the file that begins at @offset of it. At least 2000
  * bytes before the run are there (where the file has them), but perhaps none after it. */
 struct gx_scan_sight {
     size_t pattern;

@@ -17,8 +17,10 @@ enum gx_status gx_vec_normalise(const float *raw, size_t dim, float *out_unit, s
         return gx_fail(err, GX_E_INVALID, "the embedding is all zero: send what the embedder gave for a face");
     /* A row that was normalised before stays as it is, to the bit, so that an exported row can be enrolled again.
      * Rounding to float32 moves a norm by less than 2^-24. */
-    if (fabs(norm - 1) < 0x1p-23)
-        norm = 1;
+    if (fabs(norm - 1) < 0x1p-23) {
+        memmove(out_unit, raw, dim * sizeof(*out_unit));
+        return GX_OK;
+    }
     for (size_t i = 0; i < dim; i++)
         out_unit[i] = (float)((double)raw[i] / norm);
     return GX_OK;

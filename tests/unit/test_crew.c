@@ -110,7 +110,7 @@ END_TEST
 
 struct long_work {
     atomic_uint n_helped; /* parts that helpers did */
-    atomic_bool ended;
+    atomic_bool began, ended;
 };
 
 /* The caller's first part goes on until the end; a helper's is short, but there are too many for it. */
@@ -118,6 +118,7 @@ static void be_long(void *arg, size_t member, size_t part)
 {
     struct long_work *w = arg;
     (void)part;
+    atomic_store(&w->began, true);
     if (member > 0)
         atomic_fetch_add(&w->n_helped, 1);
     for (int i = 0; !atomic_load(&w->ended) && (member == 0 || i < 20); i++)
@@ -165,6 +166,51 @@ START_TEST(who_helps_aside_leaves_for_others_and_comes_back)
 }
 END_TEST
 
+struct held_work {
+    atomic_uint n_held;
+    atomic_bool let_go;
+};
+
+static void hold_caller(void *arg, size_t member, size_t part)
+{
+    struct held_work *w = arg;
+    (void)part;
+    if (member == 0)
+        atomic_fetch_add(&w->n_held, 1);
+    while (member == 0 && !atomic_load(&w->let_go))
+        sched_yield();
+}
+
+static void *run_held(void *arg)
+{
+    gx_crew_run(hold_caller, arg, 2);
+    return NULL;
+}
+
+START_TEST(work_aside_that_began_while_all_cores_were_busy_gets_help_when_they_are_not)
+{
+    struct long_work aside = {0};
+    struct held_work held = {0};
+    pthread_t callers[2], thread;
+    ck_assert_int_eq(gx_crew_start(2, &err), GX_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&callers[i], NULL, run_held, &held), 0);
+        while (atomic_load(&held.n_held) <= i)
+            sched_yield();
+    }
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_aside, &aside), 0);
+    while (!atomic_load(&aside.began))
+        sched_yield();
+    atomic_store(&held.let_go, true);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_join(callers[i], NULL), 0);
+    wait_for_help(&aside);
+    atomic_store(&aside.ended, true);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    gx_crew_stop();
+}
+END_TEST
+
 START_TEST(one_core_has_no_helpers)
 {
     static struct piece p;
@@ -185,6 +231,7 @@ int main(void)
     tcase_add_test(tc, idle_cores_help);
     tcase_add_test(tc, idle_cores_help_aside);
     tcase_add_test(tc, who_helps_aside_leaves_for_others_and_comes_back);
+    tcase_add_test(tc, work_aside_that_began_while_all_cores_were_busy_gets_help_when_they_are_not);
     tcase_add_test(tc, one_core_has_no_helpers);
     suite_add_tcase(suite, tc);
     return gx_suite_run(suite);
