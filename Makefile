@@ -110,7 +110,7 @@ deps:                                   ## Debian packages and FAISS; does nothi
 check:                                  ## quick proof, under 2 minutes: format, layers, cppcheck, build, unit and path tests
 	+@MAKE="$(MAKE)" tests/all.sh quick
 
-test:                                   ## everything that CI runs, under 30 minutes
+test:                                   ## everything that CI runs, about half an hour
 	+@MAKE="$(MAKE)" tests/all.sh full
 
 test-long:                              ## the same with many more rounds of crash tests and longer fuzzing
