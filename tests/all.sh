@@ -73,6 +73,7 @@ if [ "$mode" = full ]; then
     tests "path tests, address and undefined" SAN=address,undefined test-path
     # FAISS and OpenMP are not instrumented, so ThreadSanitizer sees through the flat engine only: INDEXD_TEST_ENGINE
     # tells the tests. The files about FAISS stay out, and those in which (almost) nothing of ours has a second thread.
+    export INDEXD_TEST_ENGINE=flat
     alone="unit/test_people unit/test_simd_codes unit/test_store_erase unit/test_store_erase_traps"
     faiss="unit/test_engine_faiss unit/test_engine_faiss_file unit/test_engine_faiss_train"
     tests "unit tests, thread" SAN=thread SKIP="$alone $faiss" test-unit
