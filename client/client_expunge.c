@@ -167,13 +167,13 @@ enum gx_status gx_client_expunge(gx_client *client, const char *gallery, enum gx
 enum gx_status gx_client_ticket_get(gx_client *client, const char *ticket_id, struct gx_client_ticket *out)
 {
     gx_error_clear();
-    *out = (struct gx_client_ticket){0};
     Indexd__V1__GetTicketRequest request = INDEXD__V1__GET_TICKET_REQUEST__INIT;
     request.ticket_id = gx_message_bytes(ticket_id);
     struct gx_bump mem;
     ProtobufCMessage *reply;
     enum gx_status status = gx_message_call(client, "/indexd.v1.Expungement/GetTicket", &request.base, true,
                                             &indexd__v1__ticket__descriptor, &mem, &reply);
+    *out = (struct gx_client_ticket){0}; /* not before: the id may be its own */
     if (status != GX_OK)
         return status;
     fill_ticket((const Indexd__V1__Ticket *)reply, out);

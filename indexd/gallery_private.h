@@ -356,7 +356,8 @@ void gx_indexer_free(struct gx_galleries *galleries);
 void gx_indexer_wake(struct gx_galleries *galleries);
 /* Threads that a build may use. */
 size_t gx_indexer_threads(void);
-/* Adds every live row to @index, which is not shared yet; forgets meanwhile what is removed. Indexer thread. */
+/* Adds every live row to @index, which is not shared yet, but for the last of those that come meanwhile, if they come
+ * faster than they can be added; forgets meanwhile what is removed. Indexer thread. */
 GX_MUST enum gx_status gx_indexer_add_all(struct gx_galleries *galleries, struct gx_gallery *gallery,
                                           struct gx_index *index, struct gx_err *err);
 bool gx_indexer_has_loaded(struct gx_galleries *galleries); /* or failed to: it reads no gallery any more */

@@ -181,10 +181,24 @@ static bool is_pouring(struct gx_galleries *galleries, struct gx_gallery *g)
     return g->pouring && tail < galleries->options.tail_max / 2;
 }
 
-/* NULL, or why an index is to be built now. */
-static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec)
+/* What was removed is left in an index that cannot forget it. A cheap rebuild need not wait for the full time: at most
+ * a tenth of a core goes into rebuilding. A long one begins early enough for the erasure to be in time, or at once. */
+static bool is_removal_due(struct gx_galleries *galleries, struct gx_gallery *g)
+{
+    pthread_mutex_lock(&g->removals_lock);
+    int64_t oldest = g->oldest_removal_us;
+    pthread_mutex_unlock(&g->removals_lock);
+    int64_t patience = GX_MIN(galleries->options.rebuild_after_us, 10 * g->build_took_us);
+    patience = GX_MIN(patience, galleries->options.erase_deadline_us / 2 - g->build_took_us);
+    return oldest != 0 && gx_clock_monotonic_us() - oldest > patience;
+}
+
+/* NULL, or why an index is to be built now. While rows pour in (@pouring) only erasures are worth it. */
+static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *g, const struct gx_engine_spec *spec,
+                             bool pouring)
 {
     uint64_t live = gx_rows_live(g->rows);
+    bool broken = atomic_load(&g->broken);
     pthread_rwlock_rdlock(&g->lock);
     struct gx_index index = g->index;
     struct gx_engine_stats stats = {0};
@@ -193,7 +207,11 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
     pthread_rwlock_unlock(&g->lock);
     if (!spec->indexes)
         return index.engine != NULL ? "engine" : NULL;
-    if (atomic_load(&g->broken))
+    if (index.engine != NULL && (broken || !index.engine->spec.removes) && is_removal_due(galleries, g))
+        return "removal";
+    if (pouring)
+        return NULL;
+    if (broken)
         return "broken";
     if (index.engine == NULL)
         return live >= GX_MAX(spec->train_min, (uint64_t)1) ? "first" : NULL;
@@ -206,19 +224,8 @@ static const char *why_build(struct gx_galleries *galleries, struct gx_gallery *
      * so the gallery has to grow again before the next. */
     if (spec->train_max != 0 && live / RETRAIN_AT >= index.trained_from)
         return "growth";
-    if (spec->removes)
-        return NULL;
-    pthread_mutex_lock(&g->removals_lock);
-    int64_t oldest = g->oldest_removal_us;
-    pthread_mutex_unlock(&g->removals_lock);
-    if ((double)index.dead > galleries->options.rebuild_dead * (double)stats.entries)
+    if (!spec->removes && (double)index.dead > galleries->options.rebuild_dead * (double)stats.entries)
         return "dead";
-    /* A cheap rebuild need not wait for the full time: at most a tenth of a core goes into rebuilding. A long one
-     * begins early enough for the erasure to be in time, or at once. */
-    int64_t patience = GX_MIN(galleries->options.rebuild_after_us, 10 * g->build_took_us);
-    patience = GX_MIN(patience, galleries->options.erase_deadline_us / 2 - g->build_took_us);
-    if (oldest != 0 && gx_clock_monotonic_us() - oldest > patience)
-        return "removal";
     return NULL;
 }
 
@@ -250,13 +257,14 @@ static bool tend(struct gx_galleries *galleries, struct gx_gallery *g)
     if (gx_gallery_spec(galleries, g, text, g->index.engine == NULL ? "" : g->index.engine->spec.text, &spec, &err) !=
         GX_OK)
         return false;
-    if (!asked && !spec.exhaustive && is_pouring(galleries, g)) /* what takes rows up as they come goes on with it */
-        return g->index.engine != NULL && g->index.engine->spec.exhaustive && feed(galleries, g);
-    const char *why = asked ? "asked" : why_build(galleries, g, &spec);
+    bool pouring = !asked && !spec.exhaustive && is_pouring(galleries, g);
+    const char *why = asked ? "asked" : why_build(galleries, g, &spec, pouring);
     if (why != NULL && (asked || !failed)) {
         gx_indexer_build(galleries, g, text, &spec, why);
         return true;
     }
+    if (pouring && (g->index.engine == NULL || !g->index.engine->spec.exhaustive))
+        return false; /* what takes rows up as they come goes on with it */
     if (feed(galleries, g))
         return true;
     save_if_quiet(galleries, g, false);

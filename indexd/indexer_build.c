@@ -94,20 +94,25 @@ enum gx_status gx_indexer_add_all(struct gx_galleries *galleries, struct gx_gall
                                   struct gx_err *err)
 {
     struct gx_indexer *x = galleries->indexer;
-    uint32_t count;
+    uint32_t goal = gx_rows_count(g->rows), lap = goal;
     index->engine->threads = gx_indexer_threads();
-    while (index->until < (count = gx_rows_count(g->rows))) {
+    while (index->until < goal) {
         bool more = true;
         if (atomic_load(&galleries->stopping) || atomic_load(&g->deleted))
             return gx_fail(err, GX_E_UNAVAILABLE, "stopped while building");
-        size_t n = gx_indexer_copy_rows(x, g, count, GX_INDEXER_BATCH, &index->until);
+        size_t n = gx_indexer_copy_rows(x, g, goal, GX_INDEXER_BATCH, &index->until);
         enum gx_status status = n == 0 ? GX_OK : gx_engine_add(index->engine, x->rnos, x->floats, n, err);
         explicit_bzero(x->floats, n * g->meta.dim * sizeof(float));
         GX_TRY(status);
         while (more)
             GX_TRY(gx_gallery_apply_removals(g, index, &more, err));
         gx_gallery_set_building(g, index->clean_upto);
-        report(g, "adding", index->until, count);
+        report(g, "adding", index->until, goal);
+        /* What came meanwhile is the next lap. Rows may come faster than they are added: those are left to the index
+         * in use once a lap is not half as long as the one before, or the build, and what waits for it, never ends. */
+        uint32_t came = gx_rows_count(g->rows) - goal;
+        if (index->until == goal && came <= lap / 2)
+            goal += came, lap = came;
     }
     index->engine->threads = 1;
     return GX_OK;

@@ -449,7 +449,7 @@ GX_API enum gx_status gx_client_expunge_list(gx_client *client, const char *gall
                                              int64_t expected_count, bool validate_only, const char *request_id,
                                              struct gx_client_expunged **out);
 
-/** @return GX_OK; GX_E_NOT_FOUND. */
+/** @p ticket_id may be that of @p out. @return GX_OK; GX_E_NOT_FOUND. */
 GX_API enum gx_status gx_client_ticket_get(gx_client *client, const char *ticket_id, struct gx_client_ticket *out);
 
 /** Tickets; freed by gx_client_tickets_free. */

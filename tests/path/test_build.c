@@ -13,6 +13,9 @@
 #define PIECE  10
 #define DOOMED 400 /* the first rows, expunged one by one meanwhile */
 
+#define POURED     100    /* at a time */
+#define POURED_MAX 200000 /* fewer than those for which a build no longer waits, index.tail_max / 2 */
+
 static struct gx_served served;
 static atomic_uint_least64_t n_enrolled, n_expunged, n_searches;
 static atomic_bool over;
@@ -124,6 +127,31 @@ START_TEST(searches_see_every_acknowledged_record_while_indexes_are_built_and_sw
 }
 END_TEST
 
+/* Of an engine that has to be built anew for it, which elsewise waits until the rows have come. */
+START_TEST(an_erasure_does_not_wait_for_rows_that_pour_in)
+{
+    const char *engine = "faiss:HNSW8,Flat";
+    struct gx_client_ticket ticket;
+    uint64_t first, n, row = ROWS;
+    if (gx_served_flat_only())
+        return;
+    gx_served_begin(&served, DIM, "[index]\nrebuild_after = 1\n");
+    gx_served_create(&served, "g", engine);
+    gx_served_fill(&served, "g", ROWS);
+    gx_served_await_indexed(&served, "g", engine);
+    gx_served_expunge_arrest(&served, "g", 100, &first, &n, &ticket);
+    do {
+        gx_served_ok(gx_served_insert(served.client, &served.people, "g", row, POURED, NULL, NULL));
+        gx_served_ok(gx_client_ticket_get(served.client, ticket.ticket_id, &ticket));
+        row += POURED;
+    } while (ticket.state != GX_CLIENT_TICKET_VERIFIED && row < POURED_MAX);
+    ck_assert_int_eq(ticket.state, GX_CLIENT_TICKET_VERIFIED);
+    ck_assert(!gx_served_finds(&served, "g", first, 1000) && gx_served_finds(&served, "g", row - 1, 1));
+    ck_assert_uint_eq(gx_served_records(&served, "g"), row - n);
+    gx_served_end(&served);
+}
+END_TEST
+
 START_TEST(build_is_refused_for_what_is_no_engine_and_changes_nothing)
 {
     gx_served_begin(&served, DIM, NULL);
@@ -220,6 +248,7 @@ int main(void)
 {
     const struct gx_served_test tests[] = {
         {searches_see_every_acknowledged_record_while_indexes_are_built_and_swapped, 0},
+        {an_erasure_does_not_wait_for_rows_that_pour_in, 0},
         {build_is_refused_for_what_is_no_engine_and_changes_nothing, 0},
         {index_is_built_as_soon_as_there_are_rows_to_train_it_on, 0},
         {auto_is_scan_in_a_small_gallery_and_hnsw_in_a_large_one, 0},
