@@ -5,8 +5,9 @@
  * nothing -> after it the whole data directory is looked through, and nothing may be found.
  *
  * What can go wrong: there is no copy (the server was restarted, the order is too large, the row too short to be told
- * from chance), or the control does not find it: then the ticket is proven by the structure of the store alone, and
- * says why. A copy is found that a living row has as well (one photo enrolled twice): it says nothing about ours. */
+ * from chance), or the control does not find it (records are enrolled and expunged without a pause, and an erasure
+ * before this one has rewritten its file): then the ticket is proven by the structure of the store alone, and says why.
+ * A copy is found that a living row has as well (one photo enrolled twice): it says nothing about ours. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -473,7 +474,9 @@ static void judge(const struct search *s, struct gx_pending *p, size_t at, const
         if (was_hit[at + i])
             give_reason(p, "the same embedding is enrolled under another record");
         if (!p->proof.seen[i])
-            give_reason(p, "the positive control did not find all of it in the files before");
+            give_reason(p,
+                        "the positive control did not find all of it in the files (as when these were rewritten after "
+                        "it was expunged)");
     }
     set_figures(s, p);
 }

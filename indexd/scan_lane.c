@@ -119,11 +119,11 @@ static void *new_table(size_t n, size_t size)
 
 /* --- windows that count --- */
 
-/* Bytes of the window at @offset that differ from the byte 8 before them. */
+/* Bytes of the window at @offset that differ from the byte 8 before them; counted no further than is enough. */
 static size_t detail_at(const struct gx_scan_pattern *pattern, size_t offset)
 {
     size_t detail = 0;
-    for (size_t i = offset + WORD; i < offset + pattern->min_match; i++)
+    for (size_t i = offset + WORD; i < offset + pattern->min_match && detail < pattern->min_detail; i++)
         detail += pattern->bytes[i] != pattern->bytes[i - WORD];
     return detail;
 }
